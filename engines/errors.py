@@ -1,0 +1,23 @@
+"""What can go wrong between a graph and the machine.
+
+EngineError
+├── GraphError     the file: missing, corrupt, or beyond this runtime
+├── DeviceError    the machine: a device or a library that is not there
+└── InputError     the caller: also a ValueError
+"""
+
+
+class EngineError(Exception):
+    """A network cannot be loaded or run: one line that says what came, what was due, what to do."""
+
+
+class GraphError(EngineError):
+    """A graph file is missing, corrupt, or uses what this runtime does not know."""
+
+
+class DeviceError(EngineError):
+    """A device was asked for that this machine or this installation does not have."""
+
+
+class InputError(EngineError, ValueError):
+    """The arrays do not fit the inputs of the graph."""

@@ -1,0 +1,100 @@
+"""ONNX Runtime: the reference engine, and the one that needs nothing but a CPU."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from engines.engine import Arrays, TensorSpec, check_inputs
+from engines.errors import DeviceError, EngineError, GraphError
+
+_DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
+}
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class OrtEngine:
+    """A graph on ONNX Runtime; `engines.load` builds it."""
+
+    def __init__(self, path: Path, device: str, threads: int | None = None) -> None:
+        """
+        Args:
+            path: The .onnx file.
+            device: "cpu" or "cuda".
+            threads: Of one operator; None takes every core this process may use.
+        """
+        self._name = path.name
+        self._device = device
+        self._threads = threads or _usable_cores()
+        self._session = _open(path, device, self._threads)
+        self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
+        self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
+
+    def describe(self) -> str:
+        where = "CPU" if self._device == "cpu" else "CUDA"
+        threads = f"{self._threads} thread{'s' * (self._threads != 1)}"
+        return f"ONNX Runtime {ort.__version__} on {where}, {threads}"
+
+    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        check_inputs(self.inputs, inputs)
+        names = [spec.name for spec in self.outputs]
+        try:
+            outputs = self._session.run(names, dict(inputs))
+        except Exception as error:
+            raise EngineError(
+                f"{self._name} failed on {self.describe()}: {_line(error)}"
+            ) from error
+        return dict(zip(names, outputs, strict=True))
+
+
+def devices() -> tuple[str, ...]:
+    """The devices that this installation of ONNX Runtime was built for."""
+    there = ort.get_available_providers()
+    return tuple(device for device, provider in _PROVIDERS.items() if provider in there)
+
+
+def _open(path: Path, device: str, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # errors reach the user as exceptions
+    # A thread that spins between operators burns its core while the frame waits elsewhere, and
+    # stalls every operator when another process has that core.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = ort.InferenceSession(path, options, providers=[_PROVIDERS[device]])
+    except Exception as error:  # ONNX Runtime has a dozen kinds, all derived from Exception alone
+        raise GraphError(
+            f"{path} is not a graph that ONNX Runtime can run: {_line(error)}"
+        ) from error
+    if _PROVIDERS[device] not in session.get_providers():
+        raise DeviceError(
+            f"ONNX Runtime could not start on {device} and fell back to "
+            f"{session.get_providers()}: check the driver and the CUDA and cuDNN libraries"
+        )
+    return session
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _spec(node: ort.NodeArg) -> TensorSpec:
+    if node.type not in _DTYPES:
+        raise GraphError(f"{node.name} is a {node.type}, known are {', '.join(_DTYPES)}")
+    shape = tuple(size if isinstance(size, int) else None for size in node.shape)
+    return TensorSpec(node.name, shape, np.dtype(_DTYPES[node.type]))
+
+
+def _usable_cores() -> int:
+    """Those that this process may use, where the system says; else all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

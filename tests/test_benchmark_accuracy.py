@@ -1,0 +1,73 @@
+"""The accuracy benchmark finds perfect guesses perfect and honest error bars honest."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+from benchmarks import accuracy
+from benchmarks.accuracy import Guess, Label, honesty, negative_log_likelihood, placement
+from tracker.skeleton import COCO17
+from tracker.training.synthetic import write_split
+from tracker.types import Detection, Mixture, PoseMixture
+
+BOX = np.array([50.0, 20.0, 150.0, 260.0])
+
+
+def person(rng: np.random.Generator, image: int) -> Label:
+    keypoints = rng.uniform(BOX[:2], BOX[2:], (17, 2))
+    return Label(image, BOX, accuracy.box_area(BOX), False, keypoints, np.arange(17) % 5 != 0)
+
+
+def pose(mean: np.ndarray, std: float) -> PoseMixture:
+    one = Mixture(mean.reshape(1, -1), std**2 * np.eye(34)[None], np.zeros(1))
+    return PoseMixture(Detection(BOX, 1.0), one, np.ones(17))
+
+
+def test_perfect_guesses_score_one_and_far_ones_nothing() -> None:
+    rng = np.random.default_rng(0)
+    people = [person(rng, i) for i in range(5)]
+    perfect = placement(people, [Guess(p.image, p.keypoints, 0.9) for p in people])
+    assert perfect["ap"] == perfect["ar"] == perfect["pck10"] == pytest.approx(1.0)
+    far = placement(people, [Guess(p.image, p.keypoints + 200, 0.9) for p in people])
+    assert far["ap"] == far["pck10"] == 0.0
+
+
+def test_error_bars_that_made_the_errors_are_found_honest() -> None:
+    rng = np.random.default_rng(1)
+    people = [person(rng, i) for i in range(300)]
+    std = 4.0
+    poses = [pose(p.keypoints + std * rng.standard_normal((17, 2)), std) for p in people]
+    found = honesty(people, poses)
+    n = sum(p.labelled.sum() for p in people)
+    for level, covered in zip((0.5, 0.9, 0.95, 0.99), found["coverage"].values(), strict=True):
+        assert abs(covered - level) < 6 * np.sqrt(level * (1 - level) / n)
+    assert found["expected_oks"] == pytest.approx(found["oks"], abs=0.01)
+
+
+def test_the_likelihood_is_that_of_the_labelled_keypoints_in_fall_offs() -> None:
+    rng = np.random.default_rng(2)
+    label = person(rng, 0)
+    guess = pose(label.keypoints + rng.normal(0, 5, (17, 2)), 6.0)
+    falloff = COCO17.falloff(np.array(label.area)).repeat(2)
+    seen = label.labelled.repeat(2)
+    scaled = multivariate_normal(
+        (guess.mixture.mean[0] / falloff)[seen], np.diag((6.0 / falloff[seen]) ** 2)
+    )
+    due = -scaled.logpdf((label.keypoints.ravel() / falloff)[seen])
+    assert negative_log_likelihood(label, guess) == pytest.approx(due)
+
+
+def test_the_command_measures_the_shipped_networks_on_any_packed_folder(tmp_path: Path) -> None:
+    write_split(tmp_path, "dev", scenes=2, pictures_per_scene=2)
+    accuracy.main(tmp_path, tmp_path / "result.json")
+    record = json.loads((tmp_path / "result.json").read_text())
+    ours = record["ours"]["synthetic"]
+    assert ours["people"] > 0
+    assert 0 <= ours["ap"] <= 1
+    assert set(ours["coverage"]) == {"50%", "90%", "95%", "99%"}
+    assert record["teacher"]["synthetic"]["pck10"] == 1.0  # rendered people have a perfect one
+    assert record["detector"] is None  # no pictures of the source coco
+    assert {"command", "machine", "versions"} <= set(record["environment"])

@@ -1,0 +1,72 @@
+"""The networks: any size, any number of hypotheses, and what their parts promise."""
+
+import pytest
+import torch
+
+from tracker.latents import LATENT_DIM, sobol_latents
+from tracker.nets.detector import STRIDES, DetectorConfig, DetectorModule
+from tracker.nets.pose import PoseConfig, PoseModule
+from tracker.nets.sampler import FLOOR, Sampler
+
+TINY = PoseConfig(stem=8, widths=(8, 8, 16, 16), blocks=(1, 1, 1, 1), features=16)
+
+
+@pytest.fixture(scope="module")
+def net() -> PoseModule:
+    torch.manual_seed(0)
+    return PoseModule(TINY).eval()
+
+
+@pytest.mark.parametrize("n_hypotheses", [1, 8])
+@pytest.mark.parametrize(("height", "width"), [(128, 96), (256, 192)])
+def test_one_network_serves_every_crop_size_and_number_of_hypotheses(
+    net: PoseModule, n_hypotheses: int, height: int, width: int
+) -> None:
+    latent = torch.from_numpy(sobol_latents(n_hypotheses))
+    output = net(torch.rand(2, 3, height, width) * 255, latent)
+    assert output.heatmap.shape == (2, 17, height // 8, width // 8)
+    assert output.hypotheses.mean.shape == (2, n_hypotheses, 17, 2)
+    assert output.hypotheses.lowrank.shape[:3] == (2, n_hypotheses, 34)
+    assert (output.hypotheses.chol[..., ::2] > FLOOR).all()
+
+
+def test_a_hypothesis_depends_on_its_latent_alone(net: PoseModule) -> None:
+    image = torch.rand(1, 3, 128, 96) * 255
+    latent = torch.from_numpy(sobol_latents(8))
+    together = net(image, latent).hypotheses.mean
+    alone = net(image, latent[3:4]).hypotheses.mean
+    torch.testing.assert_close(together[:, 3:4], alone, atol=1e-5, rtol=0)
+    assert (together[:, 0] - together[:, 3]).abs().max() > 1e-6
+
+
+def test_the_sampler_can_be_taught_to_follow_a_peak_by_its_latent() -> None:
+    """Two equal peaks, two latents: after a few steps each hypothesis sits on its own peak."""
+    torch.manual_seed(0)
+    sampler = Sampler(1, 4, 4, dim=32, rank=2)
+    heatmap = torch.full((1, 1, 32, 24), -10.0)
+    heatmap[0, 0, 16, 4] = heatmap[0, 0, 16, 20] = 5.0
+    features = torch.zeros(1, 4, 32, 24)
+    features[0, 0, :, :12], features[0, 1, :, 12:] = 1.0, 1.0
+    latent = torch.zeros(2, LATENT_DIM)
+    latent[0, 0], latent[1, 0] = 2.0, -2.0
+    due = torch.tensor([[4.5 / 32, 16.5 / 32], [20.5 / 32, 16.5 / 32]])
+    optimizer = torch.optim.Adam(sampler.parameters(), lr=3e-3)
+    for _ in range(150):
+        hypotheses, _ = sampler(heatmap, features, torch.zeros(1, 4), latent)
+        loss = (hypotheses.mean[0, :, 0] - due).abs().sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.05
+
+
+def test_the_detector_gives_a_sound_box_for_every_cell() -> None:
+    config = DetectorConfig(stem=8, widths=(8, 8, 16, 16), blocks=(1, 1, 1, 1), features=8)
+    box, logit = DetectorModule(config).eval()(torch.rand(2, 3, 96, 160) * 255)
+    n_cells = sum((96 // s) * (160 // s) for s in STRIDES)
+    assert box.shape == (2, n_cells, 4)
+    assert logit.shape == (2, n_cells)
+    assert (box[..., 2:] > box[..., :2]).all()
+    centre = (box[..., :2] + box[..., 2:]) / 2
+    assert (centre.amin(dim=1) < 16).all()
+    assert (centre.amax(dim=1) > torch.tensor([144.0, 80.0])).all()

@@ -1,0 +1,377 @@
+import logging
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracker.errors import SourceError
+from tracker.sources import Source, open_source
+from tracker.sources.camera import open_camera
+from tracker.sources.decode import timed
+from tracker.sources.file import Recording
+from tracker.sources.folder import Folder, natural
+from tracker.sources.newest import Newest
+from tracker.sources.stream import open_stream, without_secrets
+from tracker.types import Frame
+
+
+def picture(value: int, height: int = 48, width: int = 64) -> np.ndarray:
+    image = np.full((height, width, 3), value, dtype=np.uint8)
+    image[: height // 2, :, 0] = 255  # red above
+    return image
+
+
+def write_video(path: Path, ticks: list[int], base: int = 1000) -> None:
+    """One picture at each tick of 1/base s; picture i is grey, red above."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, base)
+        for i, tick in enumerate(ticks):
+            frame = av.VideoFrame.from_ndarray(picture(10 * i % 250), format="rgb24")
+            frame.pts, frame.time_base = tick, Fraction(1, base)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def ticker(times: list[float], pause: float = 0.0) -> Iterator[Frame]:
+    for i, t in enumerate(times):
+        yield Frame(picture(i), i, t)
+        time.sleep(pause)
+
+
+def test_a_file_keeps_its_own_uneven_times(tmp_path: Path) -> None:
+    ticks = [500, 540, 610, 611, 900, 1400, 1433]
+    write_video(tmp_path / "uneven.mp4", ticks)
+    with open_source(str(tmp_path / "uneven.mp4")) as source:
+        got = list(source)
+    assert isinstance(source, Source)
+    assert not source.live
+    assert source.frame_count == len(ticks)
+    assert [f.index for f in got] == list(range(len(ticks)))
+    np.testing.assert_allclose(
+        [f.time for f in got], (np.array(ticks) - ticks[0]) / 1000, atol=1e-4
+    )
+
+
+def test_a_file_comes_out_as_rgb(tmp_path: Path) -> None:
+    write_video(tmp_path / "red.mp4", [0, 40])
+    with open_source(str(tmp_path / "red.mp4")) as source:
+        first = next(iter(source)).image
+    assert first.shape == (48, 64, 3)
+    assert first[5, 32, 0] > 200 > 60 > first[5, 32, 2]
+    assert first[40].max() < 40
+
+
+def test_a_file_filmed_upright_comes_out_upright(tmp_path: Path) -> None:
+    """A phone held upright notes in the track's matrix: turn me clockwise by 90 degrees."""
+    path = tmp_path / "phone.mp4"
+    write_video(path, [0, 40])
+    one, minus, last = b"\0\1\0\0", b"\xff\xff\0\0", b"\x40\0\0\0"
+    still = one + bytes(12) + one + bytes(12) + last
+    clockwise = bytes(4) + one + bytes(4) + minus + bytes(16) + last
+    data = path.read_bytes()
+    at = data.index(still, data.index(b"tkhd"))
+    path.write_bytes(data[:at] + clockwise + data[at + len(still) :])
+    with open_source(str(path)) as source:
+        image = next(iter(source)).image
+    assert image.shape == (64, 48, 3)
+    assert image[32, 40, 0] > 200 > 60 > image[32, 8, 0]
+
+
+def test_a_text_file_named_mp4_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "notes.mp4"
+    path.write_text("dear diary\n" * 40)
+    with pytest.raises(SourceError, match=r"notes\.mp4 is not a video that can be decoded"):
+        open_source(str(path))
+
+
+def test_a_file_of_sound_only_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "sound.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), "fltp", "mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(SourceError, match="no pictures"):
+        open_source(str(path))
+
+
+def test_a_truncated_file_gives_what_it_has_and_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, path = tmp_path / "whole.mkv", tmp_path / "cut.mkv"
+    write_video(whole, list(range(0, 4000, 40)))
+    data = whole.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+    with caplog.at_level(logging.WARNING), open_source(str(path)) as source:
+        count = sum(1 for _ in source)
+    assert 10 < count < 100
+
+
+def test_fewer_frames_than_announced_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_video(tmp_path / "clip.mp4", [0, 40, 80])
+    with open_source(str(tmp_path / "clip.mp4")) as source:
+        assert isinstance(source, Recording)
+        source.frame_count = 7
+        with caplog.at_level(logging.WARNING):
+            assert len(list(source)) == 3
+    assert "clip.mp4 breaks off after 3 of 7 frames" in caplog.text
+
+
+def test_a_missing_path_says_what_a_source_can_be(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"no such file or folder: .*gone\.mp4.*camera index"):
+        open_source(str(tmp_path / "gone.mp4"))
+
+
+def test_an_unknown_scheme_is_refused() -> None:
+    with pytest.raises(SourceError, match="gopher://"):
+        open_source("gopher://example")
+
+
+@given(st.lists(st.integers(0, 10**6), unique=True))
+def test_natural_order_is_the_order_of_the_numbers(numbers: list[int]) -> None:
+    names = sorted((f"img_{n}.png" for n in numbers), key=natural)
+    assert names == [f"img_{n}.png" for n in sorted(numbers)]
+
+
+@given(st.lists(st.text(max_size=6), max_size=8), st.randoms(use_true_random=False))
+def test_natural_order_of_any_names_does_not_depend_on_where_they_began(
+    names: list[str], random: random.Random
+) -> None:
+    shuffled = random.sample(names, len(names))
+    assert [natural(n) for n in sorted(shuffled, key=natural)] == [
+        natural(n) for n in sorted(names, key=natural)
+    ]
+
+
+def test_a_folder_gives_its_images_in_natural_order(tmp_path: Path) -> None:
+    for n in (10, 9, 1):
+        cv2.imwrite(str(tmp_path / f"{n}.png"), picture(n)[..., ::-1])
+    (tmp_path / "notes.txt").write_text("no image")
+    with open_source(str(tmp_path)) as source:
+        got = list(source)
+    assert source.frame_count == 3
+    assert [int(f.image[-1, 0, 2]) for f in got] == [1, 9, 10]
+    assert got[0].image[0, 0, 0] == 255
+    np.testing.assert_allclose([f.time for f in got], [0, 0.04, 0.08])
+
+
+def test_a_folder_without_images_says_so(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"no images in .*\.jpg"):
+        open_source(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image"])
+def test_an_unreadable_image_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "broken.jpg").write_bytes(content)
+    with pytest.raises(SourceError, match=r"broken\.jpg"):
+        list(Folder(tmp_path))
+
+
+class FakeCapture:
+    """A camera that gives pictures of growing brightness, then nothing more."""
+
+    def __init__(self, n: int, *, opened: bool = True) -> None:
+        self.n, self.opened, self.count, self.released = n, opened, -1, False
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return self.opened
+
+    def grab(self) -> bool:
+        time.sleep(0.002)
+        self.count += 1
+        return self.count < self.n
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        return True, picture(self.count)[..., ::-1].copy()
+
+    def get(self, prop: int) -> float:
+        del prop
+        return 30.0
+
+    def release(self) -> None:
+        self.released = True
+
+
+def test_a_camera_gives_rgb_at_increasing_times_until_it_dies() -> None:
+    device = FakeCapture(20)
+    got: list[Frame] = []
+    with open_camera(3, lambda _: device) as source:
+        with pytest.raises(SourceError, match="camera 3 stopped giving pictures after 20"):
+            got.extend(source)
+        assert source.live
+        assert source.fps == 30.0
+    assert device.released
+    assert got
+    assert all(a.time < b.time for a, b in pairwise(got))
+    assert all(f.image[0, 0, 0] == 255 and f.image[-1, 0, 2] == f.index for f in got)
+
+
+def test_a_missing_camera_is_one_clear_message(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SourceError, match=r"no camera at index 97.*try another index or a file"):
+        open_source("97")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_slow_reader_gets_the_newest_frame_and_the_gaps_are_counted() -> None:
+    taken = threading.Event()
+
+    def burst() -> Iterator[Frame]:
+        yield Frame(picture(0), 0, 0.0)
+        taken.wait(2)
+        yield from (Frame(picture(i), i, 0.04 * i) for i in range(1, 6))
+
+    freed = threading.Event()
+    with Newest("burst", burst(), freed.set) as source:
+        stream = iter(source)
+        assert next(stream).index == 0
+        taken.set()
+        assert freed.wait(2)
+        assert next(stream).index == 5
+        assert source.dropped == 4
+        assert list(stream) == []
+
+
+def test_a_fast_reader_gets_every_frame() -> None:
+    with Newest("slow", ticker([0.0, 0.1, 0.2, 0.3], pause=0.05), lambda: None) as source:
+        assert [f.index for f in source] == [0, 1, 2, 3]
+    assert source.dropped == 0
+
+
+def test_an_error_of_the_reader_reaches_whoever_reads() -> None:
+    def dying() -> Iterator[Frame]:
+        yield Frame(picture(0), 0, 0.0)
+        raise SourceError("the cable is out")
+
+    with (
+        Newest("dying", dying(), lambda: None) as source,
+        pytest.raises(SourceError, match="cable"),
+    ):
+        list(source)
+
+
+def test_closing_ends_the_thread_and_the_iteration() -> None:
+    freed = threading.Event()
+    source = Newest("endless", ticker([0.01 * i for i in range(10000)], 0.002), freed.set)
+    for _ in source:
+        source.close()
+    assert freed.is_set()
+    assert not any(t.name == "source endless" for t in threading.enumerate())
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Nothing."""
+
+
+def test_a_recording_on_a_web_server_is_read_to_its_end(tmp_path: Path) -> None:
+    ticks = [0, 40, 100, 140]
+    write_video(tmp_path / "clip.mp4", ticks)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(tmp_path)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        with open_source(f"http://127.0.0.1:{server.server_port}/clip.mp4") as source:
+            times = [f.time for f in source]
+        with pytest.raises(SourceError, match="404"):
+            open_source(f"http://127.0.0.1:{server.server_port}/gone.mp4")
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    np.testing.assert_allclose(times, np.array(ticks) / 1000, atol=1e-4)
+
+
+def test_an_unreachable_stream_is_told_soon_and_keeps_the_password() -> None:
+    start = time.monotonic()
+    with pytest.raises(SourceError, match=r"cannot open rtsp://127\.0\.0\.1:9/cam: ") as caught:
+        open_source("rtsp://admin:hunter2@127.0.0.1:9/cam")
+    assert time.monotonic() - start < 10
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_a_server_that_never_answers_is_told_soon() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        start = time.monotonic()
+        with pytest.raises(SourceError, match="cannot open rtsp://"):
+            open_stream(f"rtsp://127.0.0.1:{deaf.getsockname()[1]}/cam", timeout=(0.5, 0.5))
+        assert time.monotonic() - start < 5
+
+
+@given(
+    st.text("abcdefgh:/?#", max_size=8).filter(
+        lambda s: "/" not in s and "?" not in s and "#" not in s
+    ),
+    st.sampled_from(["", "?token=SECRET"]),
+)
+def test_names_of_streams_hold_no_secret(user: str, query: str) -> None:
+    name = without_secrets(f"rtsp://{user}:SECRET@host:554/live{query}")
+    assert "SECRET" not in name
+    assert name.startswith("rtsp://host:554/live")
+
+
+def test_a_live_stream_counts_time_by_arrival_when_the_pictures_have_none(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mp4", [0, 40, 80, 120])
+
+    def timeless(pictures: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        for picture in pictures:
+            picture.pts = None
+            yield picture
+
+    arrivals = iter([7.0, 7.5, 7.5, 9.0])
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        pictures = timeless(container.decode(video=0))
+        times = [f.time for f in timed(pictures, 0.04, lambda: next(arrivals))]
+    np.testing.assert_allclose(times, [0.0, 0.5, 0.501, 2.0])
+
+
+def test_pictures_that_arrive_in_a_burst_keep_their_times_though_the_first_has_none(
+    tmp_path: Path,
+) -> None:
+    """So FFmpeg opens an RTSP stream: a second of pictures at once, the first without its time."""
+    write_video(tmp_path / "clip.mp4", [0, 40, 80, 120, 160])
+
+    def forgetful(pictures: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        for i, picture in enumerate(pictures):
+            if i in (0, 3):
+                picture.pts = None
+            yield picture
+
+    arrivals = iter([7.0, 7.001, 7.002, 7.032, 7.082])
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        pictures = forgetful(container.decode(video=0))
+        times = [f.time for f in timed(pictures, 0.04, lambda: next(arrivals))]
+    np.testing.assert_allclose(times, [0.0, 0.04, 0.08, 0.11, 0.16], atol=1e-4)
+
+
+def test_the_demo_is_a_source() -> None:
+    with open_source("demo", seed=3) as source:
+        frame = next(iter(source))
+    assert frame.image.shape == (480, 640, 3)
+    assert (source.name, source.live, source.fps, source.frame_count) == ("demo", False, 30.0, 240)
+
+
+def test_importing_the_sources_loads_no_video_library() -> None:
+    code = "import sys, tracker.sources; print({'cv2', 'av', 'torch'} & set(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "set()"

@@ -1,0 +1,272 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from simulated_people import box_of, seen, walker
+
+from tracker.geometry import box_iou
+from tracker.tracks import LifeConfig, MultiTracker, TrackerConfig, person_box
+from tracker.types import TrackStatus
+
+FPS = 30
+WALK = {"start": (100.0, 50.0), "velocity": (80.0, 0.0)}
+
+
+def film(people, frames, seed=0, is_seen=lambda person, frame: True, tracker=None, **how):
+    """What a tracker reports of some walkers, frame by frame."""
+    rng = np.random.default_rng(seed)
+    tracker = MultiTracker() if tracker is None else tracker
+    return [
+        tracker.update(
+            [
+                seen(walker(frame / FPS, **person), rng, **how)
+                for i, person in enumerate(people)
+                if is_seen(i, frame)
+            ],
+            frame / FPS,
+        )
+        for frame in range(frames)
+    ]
+
+
+def statuses(reports):
+    return ["".join(track.status.value[0] for track in report) for report in reports]
+
+
+def error(track, keypoints):
+    return np.sqrt(np.square(track.keypoints - keypoints).sum(axis=1).mean())
+
+
+def test_a_person_is_confirmed_with_the_third_hit_as_number_one():
+    reports = film([WALK], 5)
+    assert statuses(reports) == ["", "", "c", "c", "c"]
+    assert {track.id for report in reports for track in report} == {1}
+    assert [report[0].hits for report in reports[2:]] == [3, 4, 5]
+
+
+def test_tracks_are_nearer_the_truth_than_the_poses():
+    reports = film([WALK], 60)
+    off = [error(r[0], walker(frame / FPS, **WALK)) for frame, r in enumerate(reports) if frame > 9]
+    assert np.mean(off) < 0.75 * 3 * np.sqrt(2)
+
+
+def test_two_people_cross_and_keep_their_ids_and_places():
+    """Each is seen with a true and a mirrored hypothesis all the time."""
+    people = [
+        {"start": (100.0, 50.0), "velocity": (120.0, 0.0)},
+        {"start": (500.0, 62.0), "velocity": (-120.0, 0.0)},
+    ]
+    reports = film(people, 100, mirrored=0.4)
+    assert {track.id for report in reports for track in report} == {1, 2}
+    first = {t.id: t.keypoints[:, 0].mean() for t in reports[3]}
+    for track in reports[-1]:
+        came_from = people[0] if first[track.id] < 300 else people[1]
+        assert error(track, walker(99 / FPS, **came_from)) < 8
+
+
+@pytest.mark.parametrize("gap", [5, 15, 30])
+def test_a_person_hidden_for_up_to_a_second_keeps_the_id(gap):
+    reports = film([WALK], 70 + gap, is_seen=lambda _, frame: not 30 <= frame < 30 + gap)
+    assert statuses(reports[28 : 32 + gap]) == ["c", "c", *["l"] * gap, "c", "c"]
+    assert {track.id for report in reports for track in report} == {1}
+
+
+def test_error_bars_and_doubt_grow_while_nobody_looks():
+    reports = film([WALK], 60, is_seen=lambda _, frame: frame < 30)
+    lost = [report[0] for report in reports[29:]]
+    for measure in (
+        lambda t: np.trace(t.keypoint_cov.sum(axis=0)),
+        lambda t: -t.visible.mean(),
+        lambda t: -t.existence,
+    ):
+        assert (np.diff([measure(track) for track in lost]) > 0).all()
+    assert {track.last_seen for track in lost} == {29 / FPS}
+    assert {track.hits for track in lost} == {30}
+
+
+@pytest.mark.parametrize("memory", [0.5, 2.0])
+def test_a_lost_person_is_forgotten_after_the_memory(memory):
+    tracker = MultiTracker(TrackerConfig(life=LifeConfig(memory=memory)))
+    film([WALK], 10, tracker=tracker)
+    last = 9 / FPS
+    assert tracker.update([], last + memory - 0.1)[0].status is TrackStatus.LOST
+    assert tracker.update([], last + memory + 0.01) == ()
+    assert tracker.tracks == ()
+
+
+def test_a_false_alarm_is_never_reported_and_dies_fast():
+    tracker = MultiTracker()
+    reports = film([WALK], 6, tracker=tracker, is_seen=lambda _, frame: frame == 1)
+    assert statuses(reports) == [""] * 6
+    assert tracker.tracks == ()
+
+
+def test_numbers_are_never_used_again_nor_wasted_on_false_alarms():
+    walk_again = {"start": (900.0, 300.0), "velocity": (0.0, 0.0)}
+    alarms = [{"start": (300.0 * k, 900.0)} for k in range(5)]
+    tracker = MultiTracker(TrackerConfig(life=LifeConfig(memory=0.2)))
+    reports = film(
+        [WALK, walk_again, *alarms],
+        60,
+        tracker=tracker,
+        is_seen=lambda i, frame: (frame < 20, frame > 30, *(frame == 4 * k for k in range(5)))[i],
+    )
+    assert [track.id for track in reports[19]] == [1]
+    assert [track.id for track in reports[-1]] == [2]
+
+
+def test_two_trackers_do_not_share_numbers():
+    assert [film([WALK], 4)[-1][0].id for _ in range(2)] == [1, 1]
+
+
+def test_time_must_grow():
+    tracker = MultiTracker()
+    tracker.update([], 1.0)
+    for time in (1.0, 0.5):
+        with pytest.raises(ValueError, match="time must grow"):
+            tracker.update([], time)
+    with pytest.raises(ValueError, match="cannot predict back"):
+        tracker.predicted(0.9)
+
+
+def test_uneven_frames_are_followed_as_well_as_even_ones():
+    rng, tracker, time = np.random.default_rng(7), MultiTracker(), 0.0
+    off = []
+    for _ in range(60):
+        time += rng.choice([1 / 60, 1 / 30, 1 / 10])
+        tracks = tracker.update([seen(walker(time, **WALK), rng)], time)
+        off += [error(track, walker(time, **WALK)) for track in tracks]
+    assert {track.id for track in tracks} == {1}
+    assert np.mean(off) < 3 * np.sqrt(2)
+
+
+def test_empty_frames_leave_an_empty_tracker():
+    tracker = MultiTracker()
+    assert [tracker.update([], k / FPS) for k in range(3)] == [()] * 3
+    assert tracker.predicted(1.0) == ()
+
+
+def test_a_pose_from_a_predicted_box_keeps_a_track_but_starts_none():
+    rng, tracker = np.random.default_rng(8), MultiTracker()
+    film([WALK], 10, tracker=tracker)
+    for frame in range(10, 20):
+        time = frame / FPS
+        here, elsewhere = walker(time, **WALK), walker(time, start=(800.0, 50.0))
+        tracks = tracker.update(
+            [seen(here, rng, track_id=1), seen(elsewhere, rng, track_id=1)], time
+        )
+        assert [(track.id, track.status) for track in tracks] == [(1, TrackStatus.CONFIRMED)]
+    assert len(tracker.tracks) == 1
+    assert error(tracks[0], here) < 8
+
+
+def test_predicted_boxes_frame_the_people_and_change_nothing():
+    tracker = MultiTracker()
+    film([WALK, {"start": (500.0, 300.0), "velocity": (-90.0, 20.0)}], 40, tracker=tracker)
+    before = tracker.tracks
+    later = 39 / FPS + 0.1
+    boxes = tracker.predicted(later)
+    assert tracker.tracks is before
+    assert [box.track_id for box in boxes] == [1, 2]
+    assert_allclose([tracker.predicted(later)[0].box], [boxes[0].box])
+    truth = box_of(walker(later, **WALK))
+    assert box_iou(boxes[0].box[None], truth[None])[0, 0] > 0.8
+    centre = boxes[0].box.reshape(2, 2).mean(axis=0)
+    assert_allclose(centre, truth.reshape(2, 2).mean(axis=0), atol=8)
+
+
+def test_tentative_tracks_are_looked_at_too():
+    tracker = MultiTracker()
+    film([WALK], 1, tracker=tracker)
+    (box,) = tracker.predicted(1 / FPS)
+    assert box.track_id is not None
+    assert box.track_id < 0
+
+
+def test_a_box_fed_by_its_own_predictions_neither_grows_nor_shrinks():
+    """A hundred frames without a detector: every crop is the tracker's own."""
+    rng, tracker = np.random.default_rng(9), MultiTracker()
+    still = {"start": (100.0, 50.0), "velocity": (0.0, 0.0)}
+    film([still], 10, tracker=tracker)
+    sizes = []
+    for frame in range(10, 110):
+        track_id = tracker.predicted(frame / FPS)[0].track_id
+        pose = seen(walker(frame / FPS, **still), rng, track_id=track_id)
+        (track,) = tracker.update([pose], frame / FPS)
+        sizes.append(track.box[3] - track.box[1])
+    assert abs(np.mean(sizes[-30:]) - 200) < 15
+
+
+def test_hidden_keypoints_do_not_draw_the_box():
+    keypoints, visible = walker(0.0), np.ones(17)
+    visible[11:] = 0.05
+    keypoints[11:] += 500.0
+    box = person_box(keypoints, visible)
+    assert box[3] < keypoints[:11, 1].max() + 50
+
+
+def test_two_poses_of_one_person_make_one_track():
+    rng, tracker = np.random.default_rng(10), MultiTracker()
+    for frame in range(20):
+        here = walker(frame / FPS, **WALK)
+        tracks = tracker.update([seen(here, rng), seen(here + 4.0, rng)], frame / FPS)
+    assert [track.id for track in tracker.tracks] == [1]
+    assert [track.id for track in tracks] == [1]
+
+
+def test_of_two_tracks_that_become_one_person_the_younger_goes():
+    """Two people merge, as when a mirror image or a poster was one of them."""
+    meets = [
+        {"start": (100.0, 50.0), "velocity": (0.0, 0.0)},
+        {"start": (400.0, 50.0), "velocity": (-300.0, 0.0)},
+    ]
+    rng, tracker = np.random.default_rng(11), MultiTracker()
+    ids = []
+    for frame in range(90):
+        time = frame / FPS
+        places = [walker(time, **meets[0]), walker(min(time, 1.0), **meets[1])]
+        places[1][:, 0] += 4.0
+        tracks = tracker.update([seen(place, rng) for place in places], time)
+        ids.append([track.id for track in tracks])
+    assert [1, 2] in ids
+    assert ids[-1] == [1]
+
+
+def test_a_pose_without_a_person_in_it_counts_as_missed():
+    reports = film([WALK], 10)
+    tracker, rng = MultiTracker(), np.random.default_rng(12)
+    film([WALK], 10, tracker=tracker)
+    pose = seen(walker(10 / FPS, **WALK), rng, visible=0.05)
+    (track,) = tracker.update([pose], 10 / FPS)
+    assert track.status is TrackStatus.LOST
+    assert track.hits == reports[-1][0].hits
+
+
+def test_a_prediction_that_failed_is_given_up_for_what_is_seen():
+    """The camera is bumped: everybody is a fifth of a height away in one frame."""
+    rng, tracker = np.random.default_rng(13), MultiTracker()
+    film([WALK], 20, tracker=tracker)
+    for frame in range(20, 25):
+        here = walker(frame / FPS, **WALK) + np.array([15.0, 35.0])
+        (track,) = tracker.update([seen(here, rng)], frame / FPS)
+        assert track.id == 1
+    assert error(track, here) < 8
+
+
+def test_one_wild_keypoint_in_every_frame_disturbs_nobody_else():
+    reports = film([WALK], 40, outlier=(9, np.array([0.0, -300.0])))
+    track = reports[-1][0]
+    off = np.linalg.norm(track.keypoints - walker(39 / FPS, **WALK), axis=1)
+    assert {t.id for report in reports for t in report} == {1}
+    assert np.delete(off, 9).max() < 12
+
+
+def test_reported_errors_hold_what_they_promise():
+    """Where errors are independent the inflation makes the error bars wide, never narrow."""
+    inside, total = 0, 0
+    for seed in range(4):
+        for frame, report in enumerate(film([WALK], 40, seed=seed)):
+            for track in report:
+                d = track.keypoints - walker(frame / FPS, **WALK)
+                nees = (d * np.linalg.solve(track.keypoint_cov, d[..., None])[..., 0]).sum(axis=1)
+                inside, total = inside + (nees < 5.99).sum(), total + 17
+    assert 0.95 < inside / total < 1

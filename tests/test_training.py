@@ -1,0 +1,123 @@
+"""From labelled pictures to a network that runs, by the commands that users type."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tracker.cli import main
+from tracker.detector import Detector
+from tracker.nets.detector import DetectorConfig, DetectorModule
+from tracker.nets.pose import PoseModule
+from tracker.pose import PoseNet
+from tracker.training.detector import DetectorBatch, anchor_points, assign, detection_losses
+from tracker.training.loop import ahead
+from tracker.training.publish import restore
+from tracker.training.synthetic import write_split
+from tracker.types import Detection, Frame
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    for name in ("train", "synthetic"):
+        write_split(folder, name, scenes=2, pictures_per_scene=3, height=240, width=320)
+    return folder
+
+
+def test_train_resume_publish_and_run_a_pose_network(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    command = ["train", "pose", "--data", str(data), "--cache", str(data), "--out", str(tmp_path)]
+    assert main([*command, "--stages", "heatmap:64:128", "imle:32:128", "mixture:32:128"]) == 0
+    card = json.loads((tmp_path / "pose-nano.json").read_text())
+    assert card["crops_seen"] == 128
+    assert card["calibration"]["nll_after"] < card["calibration"]["nll_before"]
+    net = PoseNet.load(tmp_path / "pose-nano.onnx")
+    frame = Frame(np.full((240, 320, 3), 90, np.uint8), 0, 0.0)
+    (pose,) = net(frame, [Detection(np.array([50.0, 20.0, 150.0, 220.0]), 1.0)])
+    np.linalg.cholesky(pose.mixture.cov)
+
+    # Same folder, longer recipe: it goes on; and the shipped file alone restores the network.
+    assert main([*command, "--stages", "heatmap:64:128", "imle:32:128", "mixture:64:128"]) == 0
+    assert json.loads((tmp_path / "pose-nano.json").read_text())["crops_seen"] == 160
+    assert "going on from" in caplog.text
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 5
+    restored = PoseModule()
+    restore(restored, tmp_path / "pose-nano.onnx")
+    average = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["average"]
+    for name, value in restored.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            torch.testing.assert_close(value, average[name], atol=2e-3, rtol=2e-3)
+
+
+def test_train_and_run_a_detector(data: Path, tmp_path: Path) -> None:
+    command = ["train", "detector", "--data", str(data), "--cache", str(data)]
+    assert main([*command, "--out", str(tmp_path), "--stages", "32:128"]) == 0
+    find = Detector.load(tmp_path / "detector-nano.onnx")
+    for size in ((240, 320), (100, 400)):
+        find(Frame(np.full((*size, 3), 90, np.uint8), 0, 0.0))
+
+
+def test_nothing_is_published_where_nothing_was_trained(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "detector", "--data", str(data), "--cache", str(data), "--publish-only"]
+    assert main([*command, "--out", str(tmp_path)]) == 1
+    assert "no checkpoint" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_a_wrong_stage_and_a_missing_folder_are_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], data: Path
+) -> None:
+    assert main(["train", "pose", "--data", str(tmp_path)]) == 1
+    assert "train.npz" in capsys.readouterr().err
+    assert main(["train", "pose", "--data", str(data), "--stages", "warm:10"]) == 1
+    assert "'warm:10'" in capsys.readouterr().err
+
+
+def test_the_best_cells_of_a_person_learn_it_and_no_cell_learns_two() -> None:
+    points = anchor_points(128, 128, torch.zeros(()))
+    person = torch.tensor([[[20.0, 20, 60, 100], [70, 30, 110, 120], [0, 0, 0, 0]]])
+    exists = torch.tensor([[True, True, False]])
+    batch = DetectorBatch(torch.zeros(1, 3, 128, 128), person, exists, torch.zeros_like(exists))
+    box = torch.cat([points - 10, points + 10], dim=1)[None]
+    best = 6 * 16 + 5  # the cell of stride 8 with its centre at (44, 52)
+    box[0, best] = person[0, 0]
+    quality, owner = assign(box, torch.full((1, len(points)), 0.5), points, batch)
+    taught = (quality > 0)[0]
+    for number in (0, 1):
+        mine = points[taught & (owner[0] == number)]
+        assert 1 <= len(mine) <= 10
+        assert (mine >= person[0, number, :2]).all()
+        assert (mine < person[0, number, 2:]).all()
+    assert owner[0, best] == 0
+    assert quality[0, best] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_ignored_people_teach_nothing() -> None:
+    torch.manual_seed(0)
+    net = DetectorModule(DetectorConfig(stem=8, widths=(8, 8, 8, 8), blocks=(1, 1, 1, 1)))
+    image = torch.rand(1, 3, 64, 64) * 255
+    whole = torch.tensor([[[0.0, 0.0, 64.0, 64.0]]])
+    yes = torch.tensor([[True]])
+    box, logit = net(image)
+    losses = detection_losses(
+        box, logit, anchor_points(64, 64, logit), DetectorBatch(image, whole, yes, ignore=yes)
+    )
+    assert losses["score"].item() == losses["box"].item() == 0.0
+
+
+def test_what_fails_while_making_a_batch_fails_in_the_loop() -> None:
+    def broken() -> object:
+        yield 1
+        raise OSError("disk gone")
+
+    made = ahead(broken())  # type: ignore[arg-type]
+    assert next(made) == 1
+    with pytest.raises(OSError, match="disk gone"):
+        next(made)

@@ -1,0 +1,17 @@
+"""What can go wrong at the edges. Each message says what came, what was due and what to do."""
+
+
+class TrackerError(Exception):
+    """A failing world (not a caller's mistake): the CLI prints it in one line and exits with 1."""
+
+
+class SourceError(TrackerError):
+    """A source cannot be opened or stopped giving frames."""
+
+
+class SinkError(TrackerError):
+    """An output cannot be opened or written."""
+
+
+class WeightsError(TrackerError):
+    """A weight file or its model card is missing, corrupt or of another kind."""

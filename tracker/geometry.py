@@ -1,0 +1,80 @@
+"""Maps between pixel frames, and boxes.
+
+One rule of pixels for the whole project: (0, 0) is the top-left corner of the top-left pixel and
+pixel centres lie at half-integers. OpenCV puts integers at pixel centres; `Affine.for_cv2` is the
+only place where the two meet. Boxes are x0, y0, x1, y1.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from tracker.types import Mixture
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Affine:
+    """p' = A p + b between two pixel frames; name it target_from_source."""
+
+    linear: Float[np.ndarray, "2 2"]
+    offset: Float[np.ndarray, "2"]
+
+    @classmethod
+    def between_boxes(
+        cls, source: Float[np.ndarray, "4"], target: Float[np.ndarray, "4"]
+    ) -> "Affine":
+        """The map without rotation that takes one box onto another."""
+        scale = (target[2:] - target[:2]) / (source[2:] - source[:2])
+        return cls(np.diag(scale), target[:2] - scale * source[:2])
+
+    def inverse(self) -> "Affine":
+        linear = np.linalg.inv(self.linear)
+        return Affine(linear, -linear @ self.offset)
+
+    def after(self, inner: "Affine") -> "Affine":
+        """First the inner map, then this one."""
+        return Affine(self.linear @ inner.linear, self.points(inner.offset))
+
+    def points(self, xy: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
+        return xy @ self.linear.T + self.offset
+
+    def mixture(self, pose: Mixture) -> Mixture:
+        """Map a pose mixture, means and covariances together: AΣAᵀ, pair by pair."""
+        k, d = pose.mean.shape
+        blocks = pose.cov.reshape(k, d // 2, 2, d // 2, 2)
+        cov = np.einsum("ab,kibjc,dc->kiajd", self.linear, blocks, self.linear, optimize=True)
+        mean = self.points(pose.mean.reshape(k, -1, 2)).reshape(k, d)
+        return Mixture(mean, cov.reshape(k, d, d), pose.log_weight)
+
+    def for_cv2(self) -> Float[np.ndarray, "2 3"]:
+        """The same map between pixel indices, as cv2.warpAffine wants it."""
+        half = np.full(2, 0.5)
+        return np.column_stack([self.linear, self.linear @ half + self.offset - half])
+
+
+def box_around(xy: Float[np.ndarray, "J 2"], margin: float = 0.1) -> Float[np.ndarray, "4"]:
+    """The box of some points, widened on each side by a part of its own height or width."""
+    low, high = xy.min(axis=0), xy.max(axis=0)
+    grow = margin * (high - low)
+    return np.concatenate([low - grow, high + grow])
+
+
+def box_iou(a: Float[np.ndarray, "n 4"], b: Float[np.ndarray, "m 4"]) -> Float[np.ndarray, "n m"]:
+    """Intersection over union of every pair of boxes."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=-1)
+    area_a = (a[:, 2:] - a[:, :2]).prod(axis=-1)
+    area_b = (b[:, 2:] - b[:, :2]).prod(axis=-1)
+    return shared / np.maximum(area_a[:, None] + area_b[None] - shared, 1e-9)
+
+
+def box_to_aspect(
+    box: Float[np.ndarray, "4"], aspect: float, padding: float
+) -> Float[np.ndarray, "4"]:
+    """Widen a box about its centre to width/height = aspect, then grow it by a factor."""
+    centre, size = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
+    height = max(size[1], size[0] / aspect) * padding
+    half = np.array([height * aspect, height]) / 2
+    return np.concatenate([centre - half, centre + half])

@@ -1,0 +1,1 @@
+"""The networks as torch modules; only training and export import them."""

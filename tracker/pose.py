@@ -1,0 +1,135 @@
+"""What poses the people in given boxes may have."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Float32
+from scipy.special import log_softmax
+
+import engines
+from tracker import weights
+from tracker.crops import crop_box, cut, image_from_net
+from tracker.errors import WeightsError
+from tracker.latents import sobol_latents
+from tracker.skeleton import COCO17, Skeleton
+from tracker.types import Detection, Frame, Mixture, PoseMixture
+
+# Per crop, larger batches are no faster, and the engine keeps the memory of the largest for good.
+_MOST_CROPS = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """How far a network's own spread is to be trusted, fitted on people it was not trained on."""
+
+    scale: Float[np.ndarray, " J"]
+    """Factor on the standard deviations of each keypoint."""
+    temperature: float
+    """Divides the logits of the hypotheses."""
+
+    @classmethod
+    def none(cls, n_keypoints: int) -> "Calibration":
+        """The calibration that changes nothing."""
+        return cls(np.ones(n_keypoints), 1.0)
+
+    def cov(self, cov: Float[np.ndarray, "*batch D D"]) -> Float[np.ndarray, "*batch D D"]:
+        """GΣG with G = diag(g₁, g₁, g₂, g₂, …)."""
+        g = np.repeat(self.scale, 2)
+        return cov * g[:, None] * g
+
+    def log_weight(self, logit: Float[np.ndarray, "*batch K"]) -> Float[np.ndarray, "*batch K"]:
+        """Return log softmax(logit / temperature)."""
+        return log_softmax(logit / self.temperature, axis=-1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PoseNet:
+    """A pose network as a callable: Frame, boxes → one mixture of K poses per box, image px."""
+
+    engine: engines.Engine
+    calibration: Calibration
+    latents: Float32[np.ndarray, "K z"]
+    """Where the sampler is read; each row gives one hypothesis."""
+    skeleton: Skeleton = COCO17
+    height: int = 256
+    width: int = 192
+
+    def __post_init__(self) -> None:
+        weights.check_graph(
+            self.engine,
+            inputs=("image", "latent"),
+            outputs=("mean", "chol", "lowrank", "logit", "visible"),
+        )
+        if len(self.calibration.scale) != len(self.skeleton):
+            raise WeightsError(
+                f"the calibration is of {len(self.calibration.scale)} keypoints, "
+                f"the skeleton has {len(self.skeleton)}"
+            )
+
+    @classmethod
+    def load(
+        cls, name: str | Path = "nano", device: str = "auto", threads: int | None = None
+    ) -> "PoseNet":
+        """The pose network of this name, or of this .onnx file."""
+        found = weights.find("pose", name)
+        calibration = Calibration(
+            np.array(found.entry("calibration", "scale"), float),
+            float(found.entry("calibration", "temperature")),
+        )
+        return cls(
+            engines.load(found.path, device, threads),
+            calibration,
+            sobol_latents(int(found.entry("n_hypotheses"))),
+            height=int(found.entry("input", "height")),
+            width=int(found.entry("input", "width")),
+        )
+
+    def __call__(self, frame: Frame, detections: Sequence[Detection]) -> list[PoseMixture]:
+        """Boxes may reach past the picture or miss it; they must be finite and have an area."""
+        for detection in detections:
+            _check(detection.box)
+        chunks = [detections[i : i + _MOST_CROPS] for i in range(0, len(detections), _MOST_CROPS)]
+        return [pose for chunk in chunks for pose in self._look(frame, chunk)]
+
+    def _look(self, frame: Frame, detections: Sequence[Detection]) -> list[PoseMixture]:
+        crops = [crop_box(detection.box) for detection in detections]
+        image = cut(frame.image, crops, self.height, self.width)
+        seen = self.engine({"image": image, "latent": self.latents})
+        visible = seen["visible"].astype(np.float64)
+        mixtures = self._mixtures(seen)
+        return [
+            PoseMixture(detection, image_from_net(crop).mixture(mixture), visible[i])
+            for i, (detection, crop, mixture) in enumerate(
+                zip(detections, crops, mixtures, strict=True)
+            )
+        ]
+
+    def _mixtures(self, seen: Mapping[str, np.ndarray]) -> list[Mixture]:
+        """One calibrated mixture per crop, in crop heights."""
+        mean = seen["mean"].astype(np.float64)
+        mean = mean.reshape(*mean.shape[:2], -1)  # (B, K, D)
+        cov = self.calibration.cov(factors_to_cov(seen["chol"], seen["lowrank"]))
+        log_weight = self.calibration.log_weight(seen["logit"].astype(np.float64))
+        return [Mixture(*parts) for parts in zip(mean, cov, log_weight, strict=True)]
+
+
+def factors_to_cov(
+    chol: Float[np.ndarray, "*batch J 3"], lowrank: Float[np.ndarray, "*batch D r"]
+) -> Float[np.ndarray, "*batch D D"]:
+    """Σ = blkdiagⱼ(CⱼCⱼᵀ) + UUᵀ in float64, C = [[s₁, 0], [c, s₂]] from chol = (s₁, c, s₂)."""
+    s1, c, s2 = np.moveaxis(chol.astype(np.float64), -1, 0)
+    blocks = np.stack([s1 * s1, s1 * c, s1 * c, c * c + s2 * s2], axis=-1)
+    blocks = blocks.reshape(*s1.shape, 2, 2)
+    u = lowrank.astype(np.float64)
+    cov = u @ np.swapaxes(u, -1, -2)
+    j = np.arange(s1.shape[-1])
+    pairs = cov.reshape(*cov.shape[:-2], len(j), 2, len(j), 2)
+    pairs[..., j, :, j, :] += np.moveaxis(blocks, -3, 0)  # (J, *batch, 2, 2)
+    return cov
+
+
+def _check(box: Float[np.ndarray, "4"]) -> None:
+    if not (np.isfinite(box).all() and (box[2:] > box[:2]).all()):
+        raise ValueError(f"a box must be finite, x0 < x1 and y0 < y1, got {box.tolist()}")

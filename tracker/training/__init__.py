@@ -1,0 +1,1 @@
+"""How the shipped networks are trained: data, augmentation, losses, loops, calibration (torch)."""

@@ -1,0 +1,225 @@
+"""Train the person detector: `surepose train detector --data DIR --out DIR`, resumable.
+
+Cells learn from the people they already fit best (task-aligned assignment, TOOD, arXiv
+2108.07755): for each person the ten cells of largest √score·IoU⁶ inside the box are positive.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from tracker.nets.backbone import cell_centres
+from tracker.nets.detector import STRIDES, DetectorConfig, DetectorModule
+from tracker.training.augment import CanvasAugment, CanvasSample, Scene, augment_canvas
+from tracker.training.data import DataError, box_labels, open_splits
+from tracker.training.loop import channels_last, cosine
+
+
+@dataclass(frozen=True)
+class DetectorStage:
+    """A part of the run with one canvas size."""
+
+    images: int
+    size: int
+    canvas: CanvasAugment = field(default_factory=CanvasAugment)
+
+    @classmethod
+    def parse(cls, text: str) -> "DetectorStage":
+        """Read `images:size`, as "60000:352"."""
+        try:
+            images, size = map(int, text.split(":"))
+        except ValueError as error:
+            raise DataError(f"a stage is IMAGES:SIDE, got {text!r}") from error
+        return cls(images, size)
+
+
+@dataclass(frozen=True)
+class DetectorRecipe:
+    """The whole training in numbers."""
+
+    stages: tuple[DetectorStage, ...] = (
+        DetectorStage(110_000, 256),
+        DetectorStage(30_000, 352, CanvasAugment(mosaic=0.4)),
+    )
+    batch: int = 16
+    learning_rate: float = 1.5e-3
+    synthetic: float = 0.1
+    """Share of the pictures that are rendered."""
+    seed: int = 0
+    net: DetectorConfig = field(default_factory=DetectorConfig)
+
+    def at(self, seen: int) -> DetectorStage:
+        for stage in self.stages:
+            if seen < stage.images:
+                return stage
+            seen -= stage.images
+        return self.stages[-1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DetectorBatch:
+    """Tensors of one step; people padded to the most of the batch."""
+
+    image: Tensor
+    box: Float[Tensor, "B n 4"]
+    exists: Bool[Tensor, "B n"]
+    """False for padding."""
+    ignore: Bool[Tensor, "B n"]
+
+    def to(self, device: str) -> "DetectorBatch":
+        tensors = (self.image, self.box, self.exists, self.ignore)
+        return DetectorBatch(*(tensor.to(device, non_blocking=True) for tensor in tensors))
+
+
+class DetectorTask:
+    """What the trainer runs."""
+
+    def __init__(
+        self, recipe: DetectorRecipe, data: Path, cache: Path, device: str = "cpu"
+    ) -> None:
+        torch.manual_seed(recipe.seed)
+        splits = open_splits(data, cache, recipe.synthetic)
+        self.sources = [(box_labels(split), images) for split, images, _ in splits]
+        self.shares = np.array([share for _, _, share in splits])
+        self.recipe = recipe
+        self.device = device
+        self.total = sum(stage.images for stage in recipe.stages)
+        self.net = channels_last(DetectorModule(recipe.net).to(device))
+
+    def learning_rate(self, seen: int) -> float:
+        return cosine(seen / self.total, self.recipe.learning_rate, 1e-5)
+
+    def batch(self, step_seed: int, seen: int) -> DetectorBatch:
+        stage = self.recipe.at(seen)
+        rng = np.random.default_rng((self.recipe.seed, step_seed))
+        chosen = rng.choice(len(self.sources), (self.recipe.batch, 4), p=self.shares)
+        samples = [
+            augment_canvas([self._scene(i, rng) for i in four], stage.size, rng, stage.canvas)
+            for four in chosen.tolist()
+        ]
+        return collate(samples)
+
+    def _scene(self, source: int, rng: np.random.Generator) -> Scene:
+        labels, images = self.sources[source]
+        index = int(rng.integers(len(labels)))
+        return Scene(images[index], labels[index].box, labels[index].ignore)
+
+    def loss(self, batch: DetectorBatch, seen: int) -> dict[str, Tensor]:
+        batch = batch.to(self.device)
+        with torch.autocast(self.device, dtype=torch.bfloat16):
+            box, logit = self.net(batch.image)
+        size = batch.image.shape[-1]
+        return detection_losses(box, logit, anchor_points(size, size, logit), batch)
+
+
+def anchor_points(height: int, width: int, like: Tensor) -> Float[Tensor, "N 2"]:
+    """Centres of all cells, in the order of the network's output."""
+    return torch.cat([s * cell_centres(like.new_empty(height // s, width // s)) for s in STRIDES])
+
+
+def detection_losses(
+    box: Float[Tensor, "B N 4"],
+    logit: Float[Tensor, "B N"],
+    points: Float[Tensor, "N 2"],
+    batch: DetectorBatch,
+) -> dict[str, Tensor]:
+    """Quality focal loss of the scores, generalised IoU loss of the positive boxes."""
+    quality, owner = assign(box.detach(), logit.detach().sigmoid(), points, batch)
+    positive = quality > 0
+    total = quality.sum().clamp(min=1.0)
+
+    due = batch.box.gather(1, owner[..., None].expand(-1, -1, 4))
+    overlap = generalised_iou(box[positive], due[positive])
+    box_loss = ((1 - overlap) * quality[positive]).sum() / total
+
+    cross_entropy = torch.nn.functional.binary_cross_entropy_with_logits(
+        logit, quality, reduction="none"
+    )
+    focus = (logit.sigmoid() - quality).abs() ** 1.5
+    counted = ~(_inside_any(points, batch.box, batch.ignore) & ~positive)
+    score_loss = (cross_entropy * focus.detach() * counted).sum() / total
+    return {"score": score_loss, "box": 2.0 * box_loss}
+
+
+@torch.no_grad()
+def assign(
+    box: Float[Tensor, "B N 4"],
+    score: Float[Tensor, "B N"],
+    points: Float[Tensor, "N 2"],
+    batch: DetectorBatch,
+    top: int = 10,
+) -> tuple[Float[Tensor, "B N"], Int[Tensor, "B N"]]:
+    """Give each cell its target score (0 for background) and the person it belongs to.
+
+    The best cell of a person is asked for the IoU it reaches, the others for less in proportion
+    to their alignment, so that a high score means a good box.
+    """
+    iou = pairwise_iou(batch.box, box)  # (B, n, N)
+    usable = batch.exists & ~batch.ignore
+    inside = _inside_each(points, batch.box) & usable[..., None]
+    alignment = score[:, None] ** 0.5 * iou**6 * inside
+    # Early, no box fits anything: the centre of a person is then as good a start as any.
+    centre = (batch.box[..., :2] + batch.box[..., 2:]) / 2
+    extent = (batch.box[..., 2:] - batch.box[..., :2]).clamp(min=1.0)
+    away = ((points - centre[..., None, :]) / extent[..., None, :]).square().sum(-1)
+    alignment = alignment + 1e-6 * torch.exp(-8 * away) * inside
+
+    best = alignment.topk(min(top, alignment.shape[-1]), dim=-1)
+    chosen = torch.zeros_like(alignment).scatter_(-1, best.indices, 1.0) * (alignment > 0)
+    claimed = alignment * chosen
+    strongest, owner = claimed.max(dim=1)  # a cell serves one person only
+    peak = claimed.amax(dim=-1, keepdim=True).clamp(min=1e-12)
+    reached = (iou * chosen).amax(dim=-1, keepdim=True)
+    target = (claimed / peak * reached.clamp(min=0.05)).gather(1, owner[:, None])[:, 0]
+    return target * (strongest > 0), owner
+
+
+def pairwise_iou(a: Float[Tensor, "B n 4"], b: Float[Tensor, "B N 4"]) -> Float[Tensor, "B n N"]:
+    low = torch.maximum(a[:, :, None, :2], b[:, None, :, :2])
+    high = torch.minimum(a[:, :, None, 2:], b[:, None, :, 2:])
+    shared = (high - low).clamp(min=0).prod(dim=-1)
+    area_a = (a[..., 2:] - a[..., :2]).prod(dim=-1)
+    area_b = (b[..., 2:] - b[..., :2]).prod(dim=-1)
+    return shared / (area_a[:, :, None] + area_b[:, None] - shared).clamp(min=1e-6)
+
+
+def generalised_iou(a: Float[Tensor, "n 4"], b: Float[Tensor, "n 4"]) -> Float[Tensor, " n"]:
+    """IoU less the empty part of the hull of both (Rezatofighi et al. 2019)."""
+    shared_low, shared_high = torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, 2:], b[:, 2:])
+    hull = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).prod(dim=-1)
+    shared = (shared_high - shared_low).clamp(min=0).prod(dim=-1)
+    union = (a[:, 2:] - a[:, :2]).prod(dim=-1) + (b[:, 2:] - b[:, :2]).prod(dim=-1) - shared
+    return shared / union.clamp(min=1e-6) - (hull - union) / hull.clamp(min=1e-6)
+
+
+def collate(samples: list[CanvasSample]) -> DetectorBatch:
+    """Stack canvases; pad their people to the same number."""
+    most = max(1, max(len(s.box) for s in samples))
+    box = np.zeros((len(samples), most, 4), np.float32)
+    exists = np.zeros((len(samples), most), bool)
+    ignore = np.zeros((len(samples), most), bool)
+    for row, sample in enumerate(samples):
+        n = len(sample.box)
+        box[row, :n], exists[row, :n], ignore[row, :n] = sample.box, True, sample.ignore
+    image = torch.from_numpy(np.stack([s.image for s in samples])).permute(0, 3, 1, 2).float()
+    return DetectorBatch(
+        image, torch.from_numpy(box), torch.from_numpy(exists), torch.from_numpy(ignore)
+    )
+
+
+def _inside_each(
+    points: Float[Tensor, "N 2"], box: Float[Tensor, "B n 4"]
+) -> Bool[Tensor, "B n N"]:
+    after = (points >= box[:, :, None, :2]).all(dim=-1)
+    before = (points < box[:, :, None, 2:]).all(dim=-1)
+    return after & before
+
+
+def _inside_any(
+    points: Float[Tensor, "N 2"], box: Float[Tensor, "B n 4"], which: Bool[Tensor, "B n"]
+) -> Bool[Tensor, "B N"]:
+    return (_inside_each(points, box) & which[..., None]).any(dim=1)

@@ -1,0 +1,232 @@
+"""Train the pose network: heatmaps, then IMLE, then the annealed mixture likelihood.
+
+`surepose train pose --data DIR --out DIR` runs the recipe; started again with the same folder it
+goes on where it stopped. Calibration and export follow in `calibrate.py`.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tracker.latents import LATENT_DIM
+from tracker.nets.pose import PoseConfig, PoseModule, PoseOutput
+from tracker.skeleton import COCO17
+from tracker.training.augment import CropAugment, CropSample, augment_crop, negative_crop
+from tracker.training.data import (
+    BoxLabels,
+    DataError,
+    Images,
+    PoseLabels,
+    Split,
+    box_labels,
+    held_out,
+    open_splits,
+    pose_labels,
+)
+from tracker.training.loop import channels_last, cosine
+from tracker.training.losses import (
+    heatmap_loss,
+    imle_loss,
+    mixture_loss,
+    soft_argmax_loss,
+    visible_loss,
+    winner_likelihood_loss,
+)
+
+OKS_FALLOFF = torch.tensor(2 * COCO17.oks_sigma, dtype=torch.float32)
+
+
+class StageKind(StrEnum):
+    """Which loss is minimised."""
+
+    HEATMAP = "heatmap"
+    IMLE = "imle"
+    MIXTURE = "mixture"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the run with one loss and one crop size."""
+
+    kind: StageKind
+    crops: int
+    height: int = 256
+    width: int = 192
+
+    @classmethod
+    def parse(cls, text: str) -> "Stage":
+        """Read `kind:crops` or `kind:crops:height`, as "mixture:60000:256"."""
+        kind, crops, *height = text.split(":")
+        try:
+            tall = int(height[0]) if height else 256
+            return cls(StageKind(kind), int(crops), tall, tall * 3 // 4)
+        except ValueError as error:
+            due = "heatmap:CROPS[:HEIGHT], imle:… or mixture:…"
+            raise DataError(f"a stage is {due}, got {text!r}") from error
+
+
+@dataclass(frozen=True)
+class PoseRecipe:
+    """The whole training in numbers."""
+
+    stages: tuple[Stage, ...] = (
+        Stage(StageKind.HEATMAP, 130_000, 128, 96),
+        Stage(StageKind.HEATMAP, 195_000),
+        Stage(StageKind.IMLE, 20_000),
+        Stage(StageKind.MIXTURE, 130_000),
+    )
+    batch: int = 32
+    hypotheses: int = 8
+    """Latents drawn anew for each batch."""
+    learning_rate: float = 1.5e-3
+    synthetic: float = 0.1
+    """Share of the crops that show rendered people."""
+    augment: CropAugment = field(default_factory=CropAugment)
+    seed: int = 0
+    net: PoseConfig = field(default_factory=PoseConfig)
+
+    def at(self, seen: int) -> tuple[Stage, float]:
+        """The stage after so many crops, and the progress within it."""
+        for stage in self.stages:
+            if seen < stage.crops:
+                return stage, seen / stage.crops
+            seen -= stage.crops
+        return self.stages[-1], 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PoseBatch:
+    """Tensors of one step, crop heights."""
+
+    image: Tensor
+    keypoints: Tensor
+    weight: Tensor
+    visible: Tensor
+    scale: Tensor
+    """(B, J) OKS fall-off of each keypoint, 2 σⱼ s."""
+
+    def to(self, device: str) -> "PoseBatch":
+        tensors = (self.image, self.keypoints, self.weight, self.visible, self.scale)
+        return PoseBatch(*(tensor.to(device, non_blocking=True) for tensor in tensors))
+
+
+class PoseSource(NamedTuple):
+    """Labelled people and their pictures."""
+
+    labels: PoseLabels
+    people: list[BoxLabels]
+    images: Images
+
+    @classmethod
+    def of(cls, split: Split, images: Images) -> "PoseSource":
+        """All people of a split who are not kept for calibration and have some keypoints."""
+        labels = pose_labels(split)
+        trained = ~held_out(labels) & (labels.weight.sum(axis=1) > 2)
+        return cls(labels.take(trained), box_labels(split), images)
+
+    def sample(
+        self, shape: tuple[int, int], rng: np.random.Generator, config: CropAugment
+    ) -> CropSample:
+        """One random view of one random person, now and then of nobody."""
+        row = int(rng.integers(len(self.labels)))
+        index = int(self.labels.image[row])
+        image = self.images[index]
+        if rng.random() < config.negative:
+            empty = negative_crop(image, self.people[index].box, shape, rng)
+            if empty is not None:
+                return empty
+        return augment_crop(image, self.labels.person(row), shape, rng, config)
+
+
+class PoseTask:
+    """What the trainer runs."""
+
+    def __init__(self, recipe: PoseRecipe, data: Path, cache: Path, device: str = "cpu") -> None:
+        torch.manual_seed(recipe.seed)
+        splits = open_splits(data, cache, recipe.synthetic)
+        self.sources = [PoseSource.of(split, images) for split, images, _ in splits]
+        self.shares = np.array([share for _, _, share in splits])
+        self.recipe = recipe
+        self.device = device
+        self.total = sum(stage.crops for stage in recipe.stages)
+        self.net = channels_last(PoseModule(recipe.net).to(device))
+
+    def learning_rate(self, seen: int) -> float:
+        """Two falls: one for the heatmaps, one for the sampler, which starts from nothing."""
+        peak = self.recipe.learning_rate
+        heatmaps = sum(s.crops for s in self.recipe.stages if s.kind is StageKind.HEATMAP)
+        if seen < heatmaps:
+            return cosine(seen / heatmaps, peak, 0.2 * peak)
+        return cosine((seen - heatmaps) / max(self.total - heatmaps, 1), 0.4 * peak, 1e-5)
+
+    def batch(self, step_seed: int, seen: int) -> PoseBatch:
+        stage, _ = self.recipe.at(seen)
+        rng = np.random.default_rng((self.recipe.seed, step_seed))
+        chosen = rng.choice(len(self.sources), self.recipe.batch, p=self.shares)
+        shape = stage.height, stage.width
+        return collate(
+            [self.sources[i].sample(shape, rng, self.recipe.augment) for i in chosen.tolist()]
+        )
+
+    def loss(self, batch: PoseBatch, seen: int) -> dict[str, Tensor]:
+        stage, progress = self.recipe.at(seen)
+        batch = batch.to(self.device)
+        with torch.autocast(self.device, dtype=torch.bfloat16):
+            if stage.kind is StageKind.HEATMAP:
+                return map_losses(self.net.look(batch.image)[0], batch)
+            latent = torch.randn(self.recipe.hypotheses, LATENT_DIM, device=self.device)
+            output = self.net(batch.image, latent)
+        return sampler_losses(stage.kind, progress, output, batch)
+
+
+def map_losses(heatmap: Float[Tensor, "B J h w"], batch: PoseBatch) -> dict[str, Tensor]:
+    """Stage 0: heatmaps alone; the sampler would only slow it down."""
+    target, weight = batch.keypoints, batch.weight
+    return {
+        "heatmap": heatmap_loss(heatmap, target, weight),
+        "argmax": 0.3 * soft_argmax_loss(heatmap, target, weight, batch.scale),
+    }
+
+
+def sampler_losses(
+    kind: StageKind, progress: float, output: PoseOutput, batch: PoseBatch
+) -> dict[str, Tensor]:
+    """Stages 1 and 2: hypotheses and visibility, and still some of stage 0."""
+    target, weight, scale = batch.keypoints, batch.weight, batch.scale
+    parts = {name: 0.6 * loss for name, loss in map_losses(output.heatmap, batch).items()}
+    parts["visible"] = 0.3 * visible_loss(output.visible, batch.visible)
+    labelled = (weight > 0).to(weight)
+    pull, chosen = imle_loss(output.hypotheses, target, weight, scale)
+    if kind is StageKind.IMLE:
+        parts["imle"] = pull
+        parts["winner"] = 0.3 * winner_likelihood_loss(output.hypotheses, chosen, target, labelled)
+    if kind is StageKind.MIXTURE:
+        # Log-linear from 0.1 to the exact likelihood over the first half, exact in the second.
+        temperature = 10 ** -max(0.0, 1 - 2 * progress)
+        parts["mixture"] = mixture_loss(output.hypotheses, target, labelled, temperature, beta=0.5)
+        # The likelihood alone lets means drift towards mislabelled people.
+        parts["imle"] = 0.5 * pull
+    return parts
+
+
+def collate(samples: list[CropSample]) -> PoseBatch:
+    """Stack crops into tensors."""
+
+    def stack(values: list[Any]) -> Tensor:
+        return torch.from_numpy(np.stack(values)).float()
+
+    image = torch.from_numpy(np.stack([s.image for s in samples])).permute(0, 3, 1, 2).float()
+    size = stack([np.float64(s.size) for s in samples])
+    return PoseBatch(
+        image,
+        stack([s.keypoints for s in samples]),
+        stack([s.weight for s in samples]),
+        stack([s.visible for s in samples]),
+        size[:, None] * OKS_FALLOFF,
+    )

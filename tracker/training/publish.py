@@ -1,0 +1,159 @@
+"""From a trained network to the pair that ships: an ONNX graph and its JSON card."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.export import Dim
+
+from engines.export import export_onnx, load_state
+from tracker.errors import WeightsError
+from tracker.latents import sobol_latents
+from tracker.nets.detector import DetectorModule, ExportedDetector
+from tracker.nets.pose import ExportedPose, PoseModule
+from tracker.training.augment import plain_crop
+from tracker.training.calibrate import calibrate, predict
+from tracker.training.data import Images, Split, held_out, pose_labels
+from tracker.training.detector import DetectorRecipe
+from tracker.training.pose import PoseBatch, PoseRecipe, collate
+
+N_HYPOTHESES = 8
+
+DATA_TERMS = [
+    "Stanford 40 Actions (pictures; box by humans, keypoints by a network): research use",
+    "Leeds Sports Pose Extended (pictures, keypoints by crowd workers): cite Johnson & Everingham"
+    " 2011; Flickr images",
+    "fashion studio photographs (keypoints by humans): Apache-2.0 repository, stock photographs",
+    "persondet (street and shop pictures, boxes): CC BY 4.0 as stated by the uploader",
+    "rendered people (tracker.demo): this project's own",
+    "what nobody labelled: RTMDet-nano and PP-TinyPose (Apache-2.0) as teachers",
+]
+
+
+def publish_pose(
+    net: PoseModule,
+    data: Path,
+    cache: Path,
+    folder: Path,
+    name: str,
+    recipe: PoseRecipe,
+    seen: int,
+) -> Path:
+    """Calibrate on the held-out part of train, export, write the card."""
+    batches = calibration_batches(data, cache)
+    latent = torch.from_numpy(sobol_latents(N_HYPOTHESES))
+    fit = calibrate(*predict(net, batches, latent))
+    example = {"image": torch.full((2, 3, 256, 192), 100.0), "latent": latent}
+    path = folder / f"pose-{name}.onnx"
+    parity = export_onnx(
+        ExportedPose(net).eval(),
+        example,
+        path,
+        outputs=["mean", "chol", "lowrank", "logit", "visible"],
+        dynamic={
+            "image": {0: Dim("batch", min=1, max=256)},
+            "latent": {0: Dim("hypotheses", min=1, max=256)},
+        },
+    )
+    sizes = data_sizes(Split.load(data, "train"))
+    n_people = sum(source["people"] for source in sizes.values())
+    card = {
+        "kind": "pose",
+        "input": {"height": 256, "width": 192},
+        "n_hypotheses": N_HYPOTHESES,
+        "calibration": asdict(fit) | {"on": "held-out part of train, labelled by humans"},
+        "recipe": asdict(recipe),
+        "data_sizes": sizes,
+        "crops_seen": seen,
+        "epochs": round(seen * (1 - recipe.synthetic) / n_people, 1),
+    }
+    return _write_card(path, name, card, net, parity)
+
+
+def publish_detector(
+    net: DetectorModule, data: Path, folder: Path, name: str, recipe: DetectorRecipe, seen: int
+) -> Path:
+    """Export and write the card."""
+    height, width = 32 * Dim("rows", min=2, max=60), 32 * Dim("columns", min=2, max=60)
+    path = folder / f"detector-{name}.onnx"
+    sizes = data_sizes(Split.load(data, "train"))
+    parity = export_onnx(
+        ExportedDetector(net).eval(),
+        {"image": torch.full((2, 3, 256, 320), 100.0)},
+        path,
+        outputs=["box", "score"],
+        dynamic={"image": {0: Dim("batch", min=1, max=256), 2: height, 3: width}},
+    )
+    card = {
+        "kind": "detector",
+        "input": {"long_side": 384},
+        "threshold": 0.35,
+        "recipe": asdict(recipe),
+        "data_sizes": sizes,
+        "canvases_seen": seen,
+    }
+    return _write_card(path, name, card, net, parity)
+
+
+def restore(net: torch.nn.Module, onnx_path: Path) -> None:
+    """Start from shipped weights: the graph keeps every parameter under its name."""
+    state = {name.removeprefix("net."): value for name, value in load_state(onnx_path).items()}
+    own = net.state_dict()
+    missing = [n for n in own if n not in state and not n.endswith("num_batches_tracked")]
+    if missing:
+        raise WeightsError(
+            f"{onnx_path} is of another network: it lacks {len(missing)} parameters of this one, "
+            f"first {missing[0]}"
+        )
+    net.load_state_dict(own | {n: torch.from_numpy(state[n]) for n in own if n in state})
+
+
+def data_sizes(split: Split) -> dict[str, dict[str, int]]:
+    """Pictures and people of each source."""
+    return {
+        str(name): {
+            "pictures": int((split["img_source"] == k).sum()),
+            "people": int((split.person_source == k).sum()),
+        }
+        for k, name in enumerate(split["sources"])
+        if (split["img_source"] == k).any()
+    }
+
+
+def calibration_batches(data: Path, cache: Path) -> list[PoseBatch]:
+    """The people kept from training whose keypoints humans placed, as the network will see them."""
+    split = Split.load(data, "train")
+    labels = pose_labels(split)
+    images = Images.open(split, cache)
+    rows = np.nonzero(held_out(labels) & labels.human)[0].tolist()
+    samples = [
+        plain_crop(
+            images[int(labels.image[row])],
+            labels.person(row),
+            (256, 192),
+        )
+        for row in rows
+    ]
+    return [collate(samples[i : i + 32]) for i in range(0, len(samples), 32)]
+
+
+def _write_card(
+    path: Path, name: str, card: dict[str, Any], net: torch.nn.Module, parity: dict[str, float]
+) -> Path:
+    whole = {
+        "name": name,
+        "version": 1,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "bytes": path.stat().st_size,
+        "parity_with_torch": parity,
+        **card,
+        "data": DATA_TERMS,
+        "licence": "Apache-2.0 for the weights; the data's own terms are above",
+    }
+    path.with_suffix(".json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    return path

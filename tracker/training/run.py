@@ -1,0 +1,69 @@
+"""From a folder of labelled pictures to weights that ship: what `surepose train` calls."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from tracker import weights
+from tracker.training.detector import DetectorRecipe, DetectorStage, DetectorTask
+from tracker.training.loop import Net, Task, Trainer, TrainingError
+from tracker.training.pose import PoseRecipe, PoseTask, Stage
+from tracker.training.publish import publish_detector, publish_pose, restore
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a training reads and writes, and how it is started."""
+
+    data: Path
+    out: Path
+    """Checkpoints, log.jsonl, and at the end the .onnx and its card."""
+    cache: Path
+    """Pictures are kept decoded here."""
+    stages: Sequence[str] = ()
+    """Instead of the recipe's."""
+    start_from: str | None = None
+    name: str = "nano"
+    seed: int = 0
+    device: str = "cpu"
+    publish_only: bool = False
+
+
+def train_pose(run: Run) -> Path:
+    """Train, calibrate and export a pose network; the .onnx file."""
+    recipe = replace(PoseRecipe(), seed=run.seed)
+    if run.stages:
+        recipe = replace(recipe, stages=tuple(map(Stage.parse, run.stages)))
+    trainer = _train(PoseTask(recipe, run.data, run.cache, run.device), run, recipe.batch, "pose")
+    return publish_pose(
+        trainer.average.cpu(), run.data, run.cache, run.out, run.name, recipe, trainer.seen
+    )
+
+
+def train_detector(run: Run) -> Path:
+    """Train and export a detector; the .onnx file."""
+    recipe = replace(DetectorRecipe(), seed=run.seed)
+    if run.stages:
+        recipe = replace(recipe, stages=tuple(map(DetectorStage.parse, run.stages)))
+    task = DetectorTask(recipe, run.data, run.cache, run.device)
+    trainer = _train(task, run, recipe.batch, "detector")
+    return publish_detector(
+        trainer.average.cpu(), run.data, run.out, run.name, recipe, trainer.seen
+    )
+
+
+def _train(task: Task[Net], run: Run, batch: int, kind: weights.Kind) -> Trainer[Net]:
+    torch.set_num_threads(1)  # more collapse as soon as anything else runs on the machine
+    if run.start_from is not None:
+        restore(task.net, weights.find(kind, run.start_from).path)
+    trainer = Trainer(task, run.out, batch)
+    if trainer.resume():
+        logging.info("going on from %s after %d samples", run.out, trainer.seen)
+    elif run.publish_only:
+        raise TrainingError(f"there is no checkpoint in {run.out} to publish; check --out")
+    if not run.publish_only:
+        trainer.run()
+    return trainer
