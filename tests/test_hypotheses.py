@@ -111,7 +111,7 @@ def test_what_is_left_without_the_prior_is_vaguer_and_silence_is_not_measured():
     variance[3:7] = 0.5 * prior, 0.99 * prior, 8.9 * prior, 9.1 * prior
     vague = Mixture(pose.mixture.mean[:1], np.diag(variance.repeat(2))[None], np.zeros(1))
     z = hypotheses.measure(replace(pose, mixture=vague), NOISE)
-    R = np.diagonal(z.pose.cov[0])[::2] - NOISE.floor**2
+    R = (np.diagonal(z.pose.cov[0])[::2] - NOISE.floor**2) / NOISE.inflation
     # 1 / (1 / v - 1 / prior), as long as that is no more than ten times v.
     assert_allclose(R[3:6], np.array([1.0, 9.9, 89.0]) * prior, rtol=1e-6)
     assert list(np.flatnonzero(~z.measured)) == [12, 13]

@@ -130,3 +130,13 @@ def test_calibration_finds_the_scale_and_the_temperature_that_made_the_data() ->
     np.testing.assert_allclose(fit.scale, scale, rtol=0.06)
     assert fit.temperature == pytest.approx(2.0, rel=0.15)
     assert fit.nll_after < fit.nll_before
+
+
+def test_the_temperature_stays_a_number_where_sharper_is_always_better() -> None:
+    """Faint logits that are always right would send it to zero, and 0/0 makes no weights."""
+    hypotheses = random_hypotheses(50)
+    target = torch.full((50, J, 2), 0.5, dtype=torch.float64)
+    labelled = torch.ones(50, J, dtype=torch.float64)
+    best = log_density(hypotheses, target, labelled)[0].argmax(dim=1)
+    sure = hypotheses._replace(logit=1e-3 * torch.nn.functional.one_hot(best, K).double())
+    assert calibrate(sure, target, labelled).temperature > 1e-3

@@ -19,6 +19,7 @@ from tracker.training.data import (
     DataError,
     Images,
     Split,
+    beside_box,
     box_labels,
     held_out,
     pose_labels,
@@ -46,6 +47,17 @@ def test_pictures_come_out_of_the_cache_as_they_were_encoded(split: Split, tmp_p
 def test_a_missing_index_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"needs a folder with dev\.npz"):
         Split.load(tmp_path, "dev")
+
+
+def test_who_is_labelled_beside_the_own_box_is_not_labelled(split: Split) -> None:
+    box = split["person_box"].copy()
+    box[1] += 200.0  # the box of somebody else
+    box[2] += 0.2 * (box[2, 2:] - box[2, :2]).min()  # only a careless one
+    moved = Split(split.folder, split.name, dict(split.arrays) | {"person_box": box})
+    assert np.nonzero(beside_box(moved))[0].tolist() == [1]
+    clean, asked = pose_labels(moved), split["person_keypoints"][..., 2] > 0
+    assert (clean.weight[1] < 1).all()
+    assert (clean.weight[[0, 2]][asked[[0, 2]]] == 1).all()
 
 
 def test_humans_are_trusted_and_their_swapped_sides_are_swapped_back(split: Split) -> None:

@@ -128,7 +128,9 @@ def train(
     data: Path,
     out: OutputPath = None,
     cache: OutputPath = None,
+    recipe: Path | None = None,
     stages: tuple[str, ...] = (),
+    teacher: Path | None = None,
     start_from: str | None = None,
     name: str = "nano",
     seed: int = 0,
@@ -145,8 +147,12 @@ def train(
         out: Checkpoints, log.jsonl, and at the end the .onnx and its card; by default
             runs/pose-nano or the like.
         cache: Where pictures are kept decoded (some GB); by default within --out.
+        recipe: The training in numbers: a .toml or the card (.json) of a trained network; by
+            default the project's own.
         stages: Instead of the recipe's: heatmap:CROPS:HEIGHT imle:CROPS:HEIGHT mixture:CROPS:HEIGHT
             for the pose network, IMAGES:SIDE for the detector.
+        teacher: A heatmap network (ncnn .param beside its .bin) that labels the people in the
+            pictures whom nobody labelled.
         start_from: Begin with the weights of a shipped network (nano) or of an .onnx.
         name: The files will be pose-NAME.onnx or detector-NAME.onnx and .json.
         seed: Of the first weights, the order of the data and its augmentation.
@@ -164,7 +170,17 @@ def train(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     out = out or Path("runs") / f"{what}-{name}"
     run = Run(
-        data, out, cache or out / "cache", stages, start_from, name, seed, device, publish_only
+        data=data,
+        out=out,
+        cache=cache or out / "cache",
+        recipe=recipe,
+        stages=stages,
+        teacher=teacher,
+        start_from=start_from,
+        name=name,
+        seed=seed,
+        device=device,
+        publish_only=publish_only,
     )
     path = train_pose(run) if what == "pose" else train_detector(run)
     sys.stdout.write(f"{path}\n")

@@ -19,12 +19,11 @@ from tracker.types import Mixture, PoseMixture
 class NoiseConfig:
     """From what a network says of a pose to what a filter may believe of it."""
 
-    inflation: float = 1.0
+    inflation: float = 2.0
     """Covariances are multiplied by this, since errors of successive frames are alike.
 
-    1 with the shipped network, whose own error bars are wide on clear pictures: NEES of visible
-    keypoints on the drawn scene 1.0, due 2 (`python -m benchmarks.demo`); 2 gave 0.6. A network
-    with tight, correlated errors wants 2."""
+    2 with the shipped network: NEES of visible keypoints on three drawn scenes 1.7, 2.1 and 3.5,
+    due 2 (`python -m benchmarks.demo`); 1.5 gave 2.1, 2.6 and 3.9."""
     floor: float = 0.5
     """Least standard deviation of a coordinate, px."""
     prior_std: float = 0.15

@@ -30,19 +30,27 @@ def coverage(nees: Float[np.ndarray, " n"], probability: float, dof: int = 2) ->
 # --- poses --------------------------------------------------------------------------------------
 
 
-def expected_oks(pose: Mixture, area: float) -> Float[np.ndarray, " J"]:
-    """Expectation of each keypoint's OKS of the heaviest hypothesis when the mixture is true.
+def expected_oks(pose: Mixture, area: float, k: int | None = None) -> Float[np.ndarray, " J"]:
+    """Expectation of each keypoint's OKS of hypothesis k (the heaviest) when the mixture is true.
 
     Closed form for e ~ N(m, Σ) and fall-off f² = area·(2σⱼ)²:
     E exp(-|e|²/2f²) = |I + Σ/f²|^(-½) exp(-½ mᵀ(f²I + Σ)⁻¹m).
     """
     n = len(COCO17)
     falloff = np.square(COCO17.falloff(np.asarray(area)))  # (J,)
-    offset = pose.points(n) - pose.points(n)[pose.heaviest]
+    offset = pose.points(n) - pose.points(n)[pose.heaviest if k is None else k]
     widened = pose.point_cov(n) + falloff[:, None, None] * np.eye(2)
     inside = np.einsum("kja,kja->kj", offset, np.linalg.solve(widened, offset[..., None])[..., 0])
     scale = falloff / np.sqrt(np.linalg.det(widened))
     return np.exp(pose.log_weight) @ (scale * np.exp(-0.5 * inside))
+
+
+def best_answer(pose: Mixture, area: float) -> int:
+    """Which hypothesis to name when only one pose may be named: that of the largest expected OKS.
+
+    The heaviest may stand alone where several lighter ones agree about another pose.
+    """
+    return int(np.argmax([expected_oks(pose, area, k).mean() for k in range(len(pose))]))
 
 
 # --- tracks -------------------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 Every keypoint becomes a token that describes its heatmap; the tokens talk to each other once per
 crop, then once per latent z. The mean of a hypothesis is a soft-argmax whose attention z may move
-to another peak, so it can tell the story of a rival pose and stays differentiable. Unit: crop
-heights, origin at the crop's top-left corner. No argmax, scatter or Cholesky: the graph exports.
+to another peak, so it can tell the story of a rival pose and stays differentiable; mean-shift
+steps then take it from between the peaks onto one. Unit: crop heights, origin at the crop's
+top-left corner. No argmax, scatter or Cholesky: the graph exports.
 """
 
 import math
@@ -20,6 +21,8 @@ FLOOR = 0.002
 """Least standard deviation, crop heights: half a pixel of 256."""
 LOWRANK_BOUND = 0.25
 POOL = (8, 6)
+WINDOWS = (0.15, 0.06)
+"""First guess of the standard deviations of the mean-shift windows, crop heights."""
 
 
 class Hypotheses(NamedTuple):
@@ -87,6 +90,7 @@ class Sampler(nn.Module):
         self.query = nn.Linear(dim, 16)
         # Twice the logits: heatmaps taught a wide target have tails that pull at a mean.
         self.sharpness = nn.Parameter(torch.full((n_keypoints,), math.log(2)))
+        self.windows = nn.Parameter(torch.tensor(WINDOWS).log())
         self.shift = nn.Linear(dim, 2)
         self.chol = nn.Linear(dim, 3)
         self.lowrank = nn.Linear(dim, 2 * rank)
@@ -125,9 +129,9 @@ class Sampler(nn.Module):
 
         keys = self.attend(features).reshape(b, 1, 16, h * w)
         logits = heatmap.reshape(b, 1, j, h * w) * torch.exp(self.sharpness)[:, None]
-        attention = torch.softmax(logits + self.query(joint) @ keys, dim=-1)
+        peak = self._settle(logits + self.query(joint) @ keys, place)
         # At most 0.125 crop heights: enough for a keypoint just outside the crop.
-        mean = attention @ place + 0.125 * torch.tanh(self.shift(joint))
+        mean = peak + 0.125 * torch.tanh(self.shift(joint))
 
         raw = self.chol(joint)
         spread = nn.functional.softplus(raw[..., ::2]) + FLOOR
@@ -135,6 +139,22 @@ class Sampler(nn.Module):
         lowrank = LOWRANK_BOUND * torch.tanh(self.lowrank(joint)).reshape(b, k, 2 * j, self.rank)
         logit = self.logit(x[:, j]).reshape(b, k)
         return Hypotheses(mean, chol, lowrank, logit), visible
+
+    def _settle(
+        self, logits: Float[Tensor, "B K J hw"], place: Float[Tensor, "hw 2"]
+    ) -> Float[Tensor, "B K J 2"]:
+        """Soft-argmax, then mean shift: look again through a window around the last answer."""
+        first = mean = torch.softmax(logits, dim=-1) @ place
+        square = place.square().sum(dim=-1)
+        for precision in torch.exp(-2 * self.windows).unbind():
+            # The window's -|x - mean|²/2σ² without its constant, which softmax ignores.
+            window = precision * (mean @ place.T - 0.5 * square)
+            mean = torch.softmax(logits + window, dim=-1) @ place
+        if self.training:
+            # Within a window there is no slope towards another peak: let the loss see the first
+            # answer's, too, or a hypothesis could never be pulled off the wrong limb.
+            mean = mean + (first - first.detach())
+        return mean
 
     def _tokens(
         self, heatmap: Tensor, features: Tensor, context: Tensor, place: Float[Tensor, "hw 2"]

@@ -24,7 +24,7 @@ class CropAugment:
     shift: float = 0.06
     """Standard deviation of the centre, parts of the crop's height."""
     half_body: float = 0.1
-    occlude: float = 0.25
+    occlude: float = 0.15
     low_resolution: float = 0.1
     negative: float = 0.04
     """Part of the crops that show no person at all."""

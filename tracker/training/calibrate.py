@@ -50,7 +50,8 @@ def calibrate(
     """Fit scales and temperature by L-BFGS.
 
     Keypoints with few labels lean on the common scale: deviations of log scales from their mean
-    cost `pull` nats each, squared.
+    cost `pull` nats each, squared. Logits that tell nothing would send the temperature to zero or
+    to infinity; a faint pull holds it.
     """
     parts = Hypotheses(*(part.double() for part in hypotheses))
     target, labelled = target.double(), labelled.double()
@@ -70,7 +71,7 @@ def calibrate(
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = nll() + pull * own.square().mean()
+        loss = nll() + pull * own.square().mean() + 1e-3 * log_temperature.square()
         loss.backward()
         return loss
 

@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from tracker.errors import TrackerError
+from tracker.training.curves import draw_curves
 
 T = TypeVar("T")
 Net = TypeVar("Net", bound=nn.Module)
@@ -75,14 +77,14 @@ class Trainer(Generic[Net]):
 
     def _run(self, checkpoint_every: float) -> None:
         started, last_saved, since = time.monotonic(), time.monotonic(), self.seen
-        sums: dict[str, float] = {}
+        recent: dict[str, list[float]] = {}
         for batch in ahead(self._batches()):
             for name, value in self._update(batch).items():
-                sums[name] = sums.get(name, 0.0) + value / 50
+                recent.setdefault(name, []).append(value)
             if self.step % 50 == 0:
                 rate = (self.seen - since) / (time.monotonic() - started)
-                self._report(sums, rate)
-                sums = {}
+                self._report({name: fmean(values) for name, values in recent.items()}, rate)
+                recent = {}
             if time.monotonic() - last_saved > checkpoint_every:
                 self.save()
                 last_saved = time.monotonic()
@@ -100,6 +102,8 @@ class Trainer(Generic[Net]):
         part = self.folder / "checkpoint.part"
         torch.save(state, part)
         part.rename(self.folder / "checkpoint.pt")
+        if (self.folder / "log.jsonl").is_file():
+            draw_curves(self.folder)
 
     def resume(self) -> bool:
         """Continue from the folder's checkpoint, if there is one."""
@@ -161,9 +165,9 @@ class Trainer(Generic[Net]):
             else:
                 value.copy_(own[name])
 
-    def _report(self, sums: dict[str, float], rate: float) -> None:
+    def _report(self, parts: dict[str, float], rate: float) -> None:
         row = {"seen": self.seen, "per_s": round(rate, 1)}
-        row |= {name: round(value, 4) for name, value in sums.items()}
+        row |= {name: round(value, 4) for name, value in parts.items()}
         log.info(" ".join(f"{name}={value}" for name, value in row.items()))
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "log.jsonl").open("a") as file:

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tracker.heatmaps import HeatmapNet
 from tracker.latents import LATENT_DIM
 from tracker.nets.pose import PoseConfig, PoseModule, PoseOutput
 from tracker.skeleton import COCO17
@@ -38,6 +39,7 @@ from tracker.training.losses import (
     visible_loss,
     winner_likelihood_loss,
 )
+from tracker.training.teacher import teacher_labels
 
 OKS_FALLOFF = torch.tensor(2 * COCO17.oks_sigma, dtype=torch.float32)
 
@@ -85,7 +87,7 @@ class PoseRecipe:
     hypotheses: int = 8
     """Latents drawn anew for each batch."""
     learning_rate: float = 1.5e-3
-    synthetic: float = 0.1
+    synthetic: float = 0.05
     """Share of the crops that show rendered people."""
     augment: CropAugment = field(default_factory=CropAugment)
     seed: int = 0
@@ -124,9 +126,11 @@ class PoseSource(NamedTuple):
     images: Images
 
     @classmethod
-    def of(cls, split: Split, images: Images) -> "PoseSource":
+    def of(cls, split: Split, images: Images, further: PoseLabels | None = None) -> "PoseSource":
         """All people of a split who are not kept for calibration and have some keypoints."""
         labels = pose_labels(split)
+        if further is not None:
+            labels = labels.join(further)
         trained = ~held_out(labels) & (labels.weight.sum(axis=1) > 2)
         return cls(labels.take(trained), box_labels(split), images)
 
@@ -147,10 +151,21 @@ class PoseSource(NamedTuple):
 class PoseTask:
     """What the trainer runs."""
 
-    def __init__(self, recipe: PoseRecipe, data: Path, cache: Path, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        recipe: PoseRecipe,
+        data: Path,
+        cache: Path,
+        device: str = "cpu",
+        teacher: HeatmapNet | None = None,
+    ) -> None:
         torch.manual_seed(recipe.seed)
         splits = open_splits(data, cache, recipe.synthetic)
         self.sources = [PoseSource.of(split, images) for split, images, _ in splits]
+        if teacher is not None:
+            split, images, _ = splits[0]
+            found = teacher_labels(split, images, teacher, cache)
+            self.sources[0] = PoseSource.of(split, images, found)
         self.shares = np.array([share for _, _, share in splits])
         self.recipe = recipe
         self.device = device

@@ -20,6 +20,7 @@ from tracker.training.calibrate import calibrate, predict
 from tracker.training.data import Images, Split, held_out, pose_labels
 from tracker.training.detector import DetectorRecipe
 from tracker.training.pose import PoseBatch, PoseRecipe, collate
+from tracker.weights import Weights
 
 N_HYPOTHESES = 8
 
@@ -42,8 +43,12 @@ def publish_pose(
     name: str,
     recipe: PoseRecipe,
     seen: int,
+    start: Weights | None = None,
 ) -> Path:
-    """Calibrate on the held-out part of train, export, write the card."""
+    """Calibrate on the held-out part of train, export, write the card.
+
+    `start` is the network that training began with, `seen` the crops since.
+    """
     batches = calibration_batches(data, cache)
     latent = torch.from_numpy(sobol_latents(N_HYPOTHESES))
     fit = calibrate(*predict(net, batches, latent))
@@ -60,7 +65,6 @@ def publish_pose(
         },
     )
     sizes = data_sizes(Split.load(data, "train"))
-    n_people = sum(source["people"] for source in sizes.values())
     card = {
         "kind": "pose",
         "input": {"height": 256, "width": 192},
@@ -68,14 +72,19 @@ def publish_pose(
         "calibration": asdict(fit) | {"on": "held-out part of train, labelled by humans"},
         "recipe": asdict(recipe),
         "data_sizes": sizes,
-        "crops_seen": seen,
-        "epochs": round(seen * (1 - recipe.synthetic) / n_people, 1),
+        **_lineage("crops_seen", seen, start),
     }
     return _write_card(path, name, card, net, parity)
 
 
 def publish_detector(
-    net: DetectorModule, data: Path, folder: Path, name: str, recipe: DetectorRecipe, seen: int
+    net: DetectorModule,
+    data: Path,
+    folder: Path,
+    name: str,
+    recipe: DetectorRecipe,
+    seen: int,
+    start: Weights | None = None,
 ) -> Path:
     """Export and write the card."""
     height, width = 32 * Dim("rows", min=2, max=60), 32 * Dim("columns", min=2, max=60)
@@ -94,9 +103,19 @@ def publish_detector(
         "threshold": 0.35,
         "recipe": asdict(recipe),
         "data_sizes": sizes,
-        "canvases_seen": seen,
+        **_lineage("canvases_seen", seen, start),
     }
     return _write_card(path, name, card, net, parity)
+
+
+def _lineage(key: str, seen: int, start: Weights | None) -> dict[str, Any]:
+    """How much the network has seen, by this recipe and before it."""
+    if start is None:
+        return {key: seen}
+    return {
+        key: seen + start.entry(key),
+        "started_from": {"sha256": start.entry("sha256"), key: start.entry(key)},
+    }
 
 
 def restore(net: torch.nn.Module, onnx_path: Path) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 import torch
 
 from tracker import weights
+from tracker.heatmaps import NcnnHeatmaps
 from tracker.training.detector import DetectorRecipe, DetectorStage, DetectorTask
 from tracker.training.loop import Net, Task, Trainer, TrainingError
 from tracker.training.pose import PoseRecipe, PoseTask, Stage
 from tracker.training.publish import publish_detector, publish_pose, restore
+from tracker.training.recipe import Recipe, read_recipe
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,12 @@ class Run:
     """Checkpoints, log.jsonl, and at the end the .onnx and its card."""
     cache: Path
     """Pictures are kept decoded here."""
+    recipe: Path | None = None
+    """TOML, or the card of a trained network; the project's own where there is none."""
     stages: Sequence[str] = ()
     """Instead of the recipe's."""
+    teacher: Path | None = None
+    """Heatmap network (ncnn .param) that labels the people whom nobody labelled."""
     start_from: str | None = None
     name: str = "nano"
     seed: int = 0
@@ -34,31 +40,43 @@ class Run:
 
 def train_pose(run: Run) -> Path:
     """Train, calibrate and export a pose network; the .onnx file."""
-    recipe = replace(PoseRecipe(), seed=run.seed)
+    recipe = replace(_recipe(run, PoseRecipe), seed=run.seed)
     if run.stages:
         recipe = replace(recipe, stages=tuple(map(Stage.parse, run.stages)))
-    trainer = _train(PoseTask(recipe, run.data, run.cache, run.device), run, recipe.batch, "pose")
+    teacher = NcnnHeatmaps(run.teacher) if run.teacher is not None else None
+    task = PoseTask(recipe, run.data, run.cache, run.device, teacher)
+    start = _start(run, "pose")
+    trainer = _train(task, run, recipe.batch, start)
     return publish_pose(
-        trainer.average.cpu(), run.data, run.cache, run.out, run.name, recipe, trainer.seen
+        trainer.average.cpu(), run.data, run.cache, run.out, run.name, recipe, trainer.seen, start
     )
 
 
 def train_detector(run: Run) -> Path:
     """Train and export a detector; the .onnx file."""
-    recipe = replace(DetectorRecipe(), seed=run.seed)
+    recipe = replace(_recipe(run, DetectorRecipe), seed=run.seed)
     if run.stages:
         recipe = replace(recipe, stages=tuple(map(DetectorStage.parse, run.stages)))
     task = DetectorTask(recipe, run.data, run.cache, run.device)
-    trainer = _train(task, run, recipe.batch, "detector")
+    start = _start(run, "detector")
+    trainer = _train(task, run, recipe.batch, start)
     return publish_detector(
-        trainer.average.cpu(), run.data, run.out, run.name, recipe, trainer.seen
+        trainer.average.cpu(), run.data, run.out, run.name, recipe, trainer.seen, start
     )
 
 
-def _train(task: Task[Net], run: Run, batch: int, kind: weights.Kind) -> Trainer[Net]:
+def _recipe(run: Run, kind: type[Recipe]) -> Recipe:
+    return kind() if run.recipe is None else read_recipe(run.recipe, kind)
+
+
+def _start(run: Run, kind: weights.Kind) -> weights.Weights | None:
+    return None if run.start_from is None else weights.find(kind, run.start_from)
+
+
+def _train(task: Task[Net], run: Run, batch: int, start: weights.Weights | None) -> Trainer[Net]:
     torch.set_num_threads(1)  # more collapse as soon as anything else runs on the machine
-    if run.start_from is not None:
-        restore(task.net, weights.find(kind, run.start_from).path)
+    if start is not None:
+        restore(task.net, start.path)
     trainer = Trainer(task, run.out, batch)
     if trainer.resume():
         logging.info("going on from %s after %d samples", run.out, trainer.seen)

@@ -1,0 +1,110 @@
+"""Keypoints by another network for the people whom nobody labelled.
+
+Pictures labelled for their one acting person hold others in the background: smaller, blurred and
+half hidden, as in real video. A teacher's heatmaps label them once; the answers are kept.
+"""
+
+import hashlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from tracker.crops import crop_box, warp
+from tracker.geometry import Affine
+from tracker.heatmaps import HeatmapNet
+from tracker.training.data import Images, PoseLabels, Split, box_labels
+
+LEAST_HEIGHT = 20.0
+"""People lower than this show no limbs, px."""
+
+
+def teacher_labels(split: Split, images: Images, look: HeatmapNet, cache: Path) -> PoseLabels:
+    """Label the people that only the person detector found; at once, or from the cache.
+
+    The height of a peak is the teacher's score, 0 to 1.
+    """
+    labelled = np.bincount(split["person_img"], minlength=len(split["img_wh"]))
+    found = [
+        (image, box)
+        for image, (people, first) in enumerate(zip(box_labels(split), labelled, strict=True))
+        for box in people.box[first:]
+        if box[3] - box[1] >= LEAST_HEIGHT
+    ]
+    image = np.array([index for index, _ in found], np.int64)
+    box = np.array([corners for _, corners in found]).reshape(-1, 4)
+    digest = hashlib.sha256(image.tobytes() + box.tobytes()).hexdigest()[:12]
+    path = cache / f"teacher-{split.name}-{digest}.npy"
+    if not path.is_file():
+        answers = [
+            _ask(look, [images[i] for i in image[at : at + 16].tolist()], box[at : at + 16])
+            for at in range(0, len(image), 16)
+        ]
+        part = path.with_suffix(".part")
+        with part.open("wb") as file:
+            np.save(file, np.concatenate([np.zeros((0, 17, 3)), *answers]))
+        part.rename(path)
+    return believe(image, box, np.load(path))
+
+
+def believe(
+    image: np.ndarray, box: Float[np.ndarray, "P 4"], answer: Float[np.ndarray, "P J 3"]
+) -> PoseLabels:
+    """How far to trust a teacher (x, y, score) on somebody whom no human labelled.
+
+    Without a human's box even a sure point counts less than any human's, and people of whom the
+    teacher sees little (dogs, statues, the arm of a neighbour) are left out.
+    """
+    xy, score = answer[..., :2].astype(np.float64), answer[..., 2]
+    weight = np.select([score > 0.5, score > 0.3], [0.7, 0.35], 0.0)
+    visible = np.select([score > 0.5, score < 0.15], [1.0, 0.0], np.nan)
+    keep = (weight.sum(axis=1) > 2.5) & (score.mean(axis=1) > 0.25)
+    labels = PoseLabels(image, box, xy, weight, visible, np.zeros(len(image), bool))
+    return labels.take(keep)
+
+
+def _ask(
+    look: HeatmapNet, pictures: list[UInt8[np.ndarray, "H W 3"]], box: Float[np.ndarray, "P 4"]
+) -> Float[np.ndarray, "P J 3"]:
+    height, width = look.view.height, look.view.width
+    target = np.array([0.0, 0.0, width, height])
+    crop_from_image = [Affine.between_boxes(crop_box(corners), target) for corners in box]
+    crops = [
+        warp(picture, view, height, width)
+        for picture, view in zip(pictures, crop_from_image, strict=True)
+    ]
+    heatmaps = look(np.stack(crops))
+    cell = height / heatmaps.shape[2]
+    answers = []
+    for view, maps in zip(crop_from_image, heatmaps, strict=True):
+        xy, score = peaks(maps)
+        answers.append(np.column_stack([view.inverse().points(cell * xy), score]))
+    return np.stack(answers)
+
+
+def peaks(
+    maps: Float[np.ndarray, "J h w"],
+) -> tuple[Float[np.ndarray, "J 2"], Float[np.ndarray, " J"]]:
+    """Place of each maximum, cells, by a step of Newton's on the log map (DARK), and its height."""
+    n, h, w = maps.shape
+    smooth = np.stack([cv2.GaussianBlur(map_, (0, 0), 1.2) for map_ in maps.astype(np.float64)])
+    row, column = np.unravel_index(maps.reshape(n, -1).argmax(axis=1), (h, w))
+    score = maps[np.arange(n), row, column]
+    # Repeated borders make the slope there nearly nil: a peak on the border stays in its cell.
+    padded = np.log(np.maximum(np.pad(smooth, ((0, 0), (1, 1), (1, 1)), mode="edge"), 1e-6))
+    around = padded[
+        np.arange(n)[:, None, None],
+        row[:, None, None] + np.arange(3)[:, None],
+        column[:, None, None] + np.arange(3),
+    ]
+    gx, gy = (around[:, 1, 2] - around[:, 1, 0]) / 2, (around[:, 2, 1] - around[:, 0, 1]) / 2
+    centre = 2 * around[:, 1, 1]
+    xx, yy = around[:, 1, 2] + around[:, 1, 0] - centre, around[:, 2, 1] + around[:, 0, 1] - centre
+    xy = (around[:, 2, 2] + around[:, 0, 0] - around[:, 2, 0] - around[:, 0, 2]) / 4
+    det = xx * yy - xy**2
+    bowl = (xx < 0) & (det > 1e-6)
+    det = np.where(bowl, det, 1.0)
+    step = -np.stack([yy * gx - xy * gy, xx * gy - xy * gx], axis=1) / det[:, None]
+    step = np.clip(np.where(bowl[:, None], step, 0.0), -1, 1)
+    return np.column_stack([column, row]) + 0.5 + step, score
