@@ -1,19 +1,44 @@
 """How well do the shipped networks place keypoints, and do they know how well?
 
-    python -m benchmarks.accuracy --data DIR --split dev --json OUT
+    python -m benchmarks.accuracy --data DIR --split dev --json OUT [--plots FOLDER]
 
 DIR is in the format of the project's packed pose data (`tracker.training.data`). Only keypoints
-that humans placed count. People are cropped by their labelled boxes, except in `end_to_end`. AP and
-PCK are of the hypothesis of the largest expected OKS, which is also its score; error bars are those
-of the pose that the tracker starts from: hypotheses reduced, then the heaviest. The teacher's row
-reads the predictions that are stored with the data.
+that humans placed count. People are cropped by their labelled boxes, except in `end_to_end`; who is
+labelled outside of that crop (`tracker.training.data.beside_box`) is left out: `left_out` people.
 
-Keys of the JSON, for `ours` and `teacher` per source of pictures: `people`, `ap`, `ap50`, `ar`
-(COCO, by OKS), `pck10` (within a tenth of the box's longer side); for ours also `nll` (nats per
-keypoint, in units of the OKS fall-off 2·σⱼ·sqrt(area)), `coverage` (share of keypoints inside the
-50/90/95/99 % ellipses of the reported pose), `expected_oks` beside `oks` (what the network promises
-and what it keeps). `detector` (boxes) and `end_to_end` (keypoints in our own boxes) are measured on
-the source `coco`, whose people are all labelled; null where there is none.
+Keys of the JSON; below them, a source of pictures or `all`, which is every person of every source:
+
+- `ours`, and `teacher`, the predictions that are stored with the data: `people`, `ap`, `ap50`, `ar`
+  (COCO, by OKS), `pck10` (within a tenth of the box's longer side) of one answer, the hypothesis of
+  the largest expected OKS, which is also its score; for ours also `nll` (below) and of the pose
+  that the tracker starts from (hypotheses reduced, then the heaviest) `coverage` (share of
+  keypoints inside the 50/90/95/99 % ellipses), `expected_oks` beside `oks` (promised and kept).
+- `methods`: mixtures over poses, judged by `benchmarks.honesty`. `shipped` is the network with the
+  calibration of its card; the others are calibrated here on the people kept from training (none
+  without DIR's `train`): `ours` and the rivals of `benchmarks.rivals` by a factor for each keypoint
+  and a temperature, and again under `NAME+tails` with heavy tails (`benchmarks.calibrating`). The
+  methods that need heatmaps need torch. Keys:
+  - `ap`, `ap50`, `ar`, `pck10` of one answer, the hypothesis of the largest expected OKS;
+  - `nll`: nats per keypoint, all labelled keypoints of a person jointly, lengths in OKS fall-offs
+    2 σⱼ sqrt(area); `nll_behind_ours`: how much worse than ours with the same form of calibration,
+    `mean` and `standard_error` (bootstrap over people);
+  - `coverage_pose`, `coverage_keypoint`: share of truths in the highest-density regions of
+    50/90/95/99 %, of the whole labelled pose and of each keypoint, and the `largest_deviation` of
+    the whole curve;
+  - `expected_oks`, `oks`, `ece_oks`: means over keypoints, and the expected calibration error of
+    the first as a promise of the second;
+  - `energy_score` in fall-offs, over the square root of the number of keypoints;
+  - `best_of`: OKS of the best of the heaviest K hypotheses, never to be read without `nll`;
+  - `tac`: mean error of half of the keypoints `before` and `after` the other half is told, in
+    fall-offs, `gain` = 1 - after / before; `control_gain` the same, told somebody else's errors;
+  - `ause`: area between the sparsification curves by predicted uncertainty and by error;
+  - `curves`, of `all` only: coverage over `coverage_grid` (a key beside `methods`), the bins of
+    `reliability`, and the mean error of what is left when the most uncertain 0, 5, … 95 % of
+    keypoints are dropped, over the mean error of all (`sparsification`, its `…_oracle`).
+- `calibrations`: what was fitted for each method; `number` is the teacher's slope of the log
+  variance over the score.
+- `detector` (boxes) and `end_to_end` (keypoints in our own boxes): measured on the source `coco`,
+  whose people are all labelled; null where there is none.
 """
 
 import json
@@ -28,19 +53,30 @@ from faster_coco_eval import COCO, COCOeval_faster
 from jaxtyping import Bool, Float
 from rich.console import Console
 from rich.progress import track as progress
-from rich.table import Table
+from rich.table import Column, Table
 
 from benchmarks.environment import environment
+from benchmarks.honesty import (
+    GRID,
+    LEVELS,
+    Truth,
+    curves,
+    judge_all,
+    nll_difference,
+    summary,
+)
+from benchmarks.rivals import METHODS, Eyes, Fitted, Seen, calibration_people
 from tracker import weights
 from tracker.detector import Detector
 from tracker.metrics import best_answer, coverage, expected_oks, squared_mahalanobis
 from tracker.mixture import log_density, marginal, reduce_hypotheses
 from tracker.pose import PoseNet
 from tracker.skeleton import COCO17
-from tracker.training.data import HUMAN, Split
-from tracker.types import Detection, Frame, PoseMixture
+from tracker.training.data import HUMAN, Split, beside_box
+from tracker.types import Detection, Frame, Mixture, PoseMixture
 
-LEVELS = (0.5, 0.9, 0.95, 0.99)
+TAILS = 3
+"""Factors of the scale mixture: a fourth gains a thousandth of a nat."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +107,8 @@ def main(
     split: str = "dev",
     pose: str = "nano",
     detector: str = "nano",
+    plots: Path | None = None,
+    seed: int = 0,
     card: bool = False,
 ) -> None:
     """Measure the networks on labelled pictures.
@@ -81,34 +119,129 @@ def main(
         split: Which index of the folder.
         pose: A shipped pose network or an .onnx with its card.
         detector: A shipped detector or an .onnx with its card.
+        plots: Folder for pictures of the curves (needs matplotlib).
+        seed: Of the draws, the halves that are told and the bootstrap.
         card: Also write the numbers into the model cards.
     """
     split_data = Split.load(data, split)
     net, finder = PoseNet.load(pose), Detector.load(detector)
-    rows = np.nonzero(split_data["person_keypoint_source"] == HUMAN)[0].tolist()
+    human, astray = split_data["person_keypoint_source"] == HUMAN, beside_box(split_data)
+    rows = np.nonzero(human & ~astray)[0].tolist()
     labels = [label(split_data, row) for row in rows]
-    poses = [look(split_data, person, net) for person in progress(labels, "people", transient=True)]
-    stored = split_data["person_teacher"][rows].astype(np.float64)
-    teacher = [
-        Guess(person.image, found[:, :2], float(found[:, 2].mean()))
-        for person, found in zip(labels, stored, strict=True)
+    eyes = Eyes.open(net, weights.find("pose", pose).path)
+    seen = eyes.look(split_data, rows)
+    groups = sources(split_data, labels)
+    result = first_look(labels, seen, net, groups)
+    fitted = calibrated(data, eyes)
+    predictions = {"shipped": shipped(seen, net)}
+    predictions |= {name: method(seen) for name, method in fitted.items()}
+    result["methods"] = compare(labels, predictions, groups, seed)
+    result["coverage_grid"] = GRID.tolist()
+    result["calibrations"] = {name: method.record() for name, method in fitted.items()}
+    result["left_out"] = int((human & astray).sum())
+    result |= in_the_wild(split_data, net, finder)
+    show(result)
+    if json_path is not None:
+        record = {"split": split, "seed": seed, **result, "environment": environment()}
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        json_path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    if plots is not None:
+        from benchmarks.calibration_plots import draw
+
+        draw(result, plots)
+    if card:
+        write_card(weights.find("pose", pose), split, ours=result["ours"])
+        write_card(weights.find("detector", detector), split, boxes=result["detector"])
+
+
+def first_look(
+    labels: Sequence[Label], seen: Seen, net: PoseNet, groups: dict[str, list[int]]
+) -> dict[str, Any]:
+    """What the README tells: our pose with its ellipses, the teacher's points."""
+    poses = [
+        replace(pose, mixture=mixture)
+        for pose, mixture in zip(seen.ours, shipped(seen, net), strict=True)
     ]
     ours = [guess(person.image, found) for person, found in zip(labels, poses, strict=True)]
+    teacher = [
+        Guess(person.image, found[:, :2], float(found[:, 2].mean()))
+        for person, found in zip(labels, seen.teacher, strict=True)
+    ]
     result: dict[str, Any] = {"ours": {}, "teacher": {}}
-    for name, mine in sources(split_data, labels).items():
+    for name, mine in groups.items():
         people = [labels[i] for i in mine]
         for who, guesses in (("ours", ours), ("teacher", teacher)):
             result[who][name] = placement(people, [guesses[i] for i in mine])
         result["ours"][name] |= honesty(people, [poses[i] for i in mine])
-    result |= in_the_wild(split_data, net, finder)
-    show(result)
-    if json_path is not None:
-        record = {"split": split, **result, "environment": environment()}
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    if card:
-        write_card(weights.find("pose", pose), split, ours=result["ours"])
-        write_card(weights.find("detector", detector), split, boxes=result["detector"])
+    return result
+
+
+def shipped(seen: Seen, net: PoseNet) -> list[Mixture]:
+    """The network's mixtures with the calibration of its card."""
+    return [
+        Mixture(p.mean, net.calibration.cov(p.cov), net.calibration.log_weight(p.log_weight))
+        for p in (pose.mixture for pose in seen.ours)
+    ]
+
+
+def calibrated(data: Path, eyes: Eyes) -> dict[str, Fitted]:
+    """Every method that can be, fitted in both forms on the people kept from training."""
+    if not (data / "train.npz").is_file():
+        Console(stderr=True).print(f"no rivals: {data} has no train.npz to calibrate them on")
+        return {}
+    if eyes.heatmaps is None:
+        Console(stderr=True).print("no heatmap methods: they need torch (the extra 'train')")
+    held = calibration_people(Split.load(data, "train"), eyes)
+    fitted = {
+        name + ending: method.calibrate(held, tails)
+        for ending, tails in (("", 1), ("+tails", TAILS))
+        for name, method in progress(METHODS.items(), "calibration" + ending, transient=True)
+    }
+    return {name: method for name, method in fitted.items() if method is not None}
+
+
+def compare(
+    labels: Sequence[Label],
+    predictions: dict[str, list[Mixture]],
+    groups: dict[str, list[int]],
+    seed: int,
+) -> dict[str, Any]:
+    """Judge every method on every person, and sum up by source."""
+    people = [Truth(p.keypoints, p.labelled, p.area) for p in labels]
+    judged = {
+        # The same seed for all: the same halves are told.
+        name: judge_all(people, mixtures, np.random.default_rng(seed))
+        for name, mixtures in progress(predictions.items(), "methods", transient=True)
+    }
+    result: dict[str, Any] = {}
+    for name, mixtures in predictions.items():
+        guesses = [best_guess(p, m) for p, m in zip(labels, mixtures, strict=True)]
+        ours = judged.get("ours+tails" if name.endswith("+tails") else "ours", judged["shipped"])
+        result[name] = {
+            group: placement([labels[i] for i in mine], [guesses[i] for i in mine])
+            | summary([judged[name][i] for i in mine])
+            | {
+                "nll_behind_ours": nll_difference(
+                    [ours[i] for i in mine],
+                    [judged[name][i] for i in mine],
+                    np.random.default_rng(seed),
+                )
+            }
+            for group, mine in groups.items()
+        }
+        result[name]["all"]["curves"] = curves(judged[name])
+    return result
+
+
+def best_guess(person: Label, mixture: Mixture) -> Guess:
+    """The answer of a mixture; its score is the OKS that the mixture expects of it."""
+    return Guess(person.image, *answer(mixture, box_area(person.box)))
+
+
+def answer(mixture: Mixture, area: float) -> tuple[Float[np.ndarray, "J 2"], float]:
+    """The hypothesis of the largest expected OKS, and that OKS."""
+    keypoints = mixture.points(len(COCO17))[best_answer(mixture, area)]
+    return keypoints, float(expected_oks(mixture, area, keypoints).mean())
 
 
 def label(split: Split, row: int) -> Label:
@@ -125,30 +258,20 @@ def label(split: Split, row: int) -> Label:
 
 
 def sources(split: Split, labels: Sequence[Label]) -> dict[str, list[int]]:
-    """The labels of each source of pictures, by position."""
+    """The labels of each source of pictures by position, and all."""
     source = split["img_source"]
     names = {str(name): k for k, name in enumerate(split["sources"])}
     chosen = {
         name: [i for i, person in enumerate(labels) if source[person.image] == k]
         for name, k in names.items()
     }
-    return {name: mine for name, mine in chosen.items() if mine}
-
-
-def look(split: Split, person: Label, net: PoseNet) -> PoseMixture:
-    """Run the network on a labelled box."""
-    frame = Frame(split.decode(person.image), 0, 0.0)
-    (pose,) = net(frame, [Detection(person.box, 1.0)])
-    return pose
+    return {name: mine for name, mine in chosen.items() if mine} | {"all": list(range(len(labels)))}
 
 
 def guess(image: int, pose: PoseMixture) -> Guess:
-    """The hypothesis of the largest expected OKS, and as its score what the network expects."""
-    area = box_area(pose.detection.box)
-    best = best_answer(pose.mixture, area)
-    promised = expected_oks(pose.mixture, area, best).mean()
-    keypoints = pose.mixture.points(len(pose.visible))[best]
-    return Guess(image, keypoints, pose.detection.score * float(promised))
+    """The network's answer; its score is what it promises, times that of the box."""
+    keypoints, promised = answer(pose.mixture, box_area(pose.detection.box))
+    return Guess(image, keypoints, pose.detection.score * promised)
 
 
 def reported(pose: PoseMixture) -> PoseMixture:
@@ -294,22 +417,47 @@ def _triples(xy: Float[np.ndarray, "J 2"], flag: np.ndarray) -> list[float]:
 
 def show(result: dict[str, Any]) -> None:
     """Print the tables."""
-    levels = "/".join(f"{level * 100:.0f}" for level in LEVELS)
-    table = Table(
-        "source", "network", "people", "AP", "AP50", "AR", "PCK@0.1", "NLL", f"coverage {levels} %"
-    )
+    console = Console(width=140)
+    table = Table("source", "network", "people", "AP", "AP50", "AR", "PCK@0.1", "ellipses")
     for source in result["ours"]:
         for who in ("ours", "teacher"):
             row = result[who][source]
-            covered = " ".join(f"{100 * v:.1f}" for v in row.get("coverage", {}).values())
             numbers = [f"{row[key]:.3f}" for key in ("ap", "ap50", "ar", "pck10")]
-            nll = f"{row['nll']:.2f}" if "nll" in row else ""
-            table.add_row(source, who, str(row["people"]), *numbers, nll, covered)
-    console = Console(width=110)
+            table.add_row(source, who, str(row["people"]), *numbers, _percent(row.get("coverage")))
     console.print(table)
+    for source in result["ours"]:
+        console.print(honesty_table(source, result["methods"]))
     for name in ("detector", "end_to_end"):
         if result[name] is not None:
             console.print(name, {key: round(value, 3) for key, value in result[name].items()})
+
+
+def honesty_table(source: str, methods: dict[str, Any]) -> Table:
+    """One line for each method."""
+    columns = ("NLL", "behind ours", "pose", "keypoint", "ECE", "energy", "TAC", "control", "AUSE")
+    table = Table(Column(source, no_wrap=True), "AP", *columns)
+    for name, sources in methods.items():
+        row = sources[source]
+        behind = row["nll_behind_ours"]
+        table.add_row(
+            name,
+            f"{row['ap']:.3f}",
+            f"{row['nll']:.2f}",
+            f"{behind['mean']:+.2f} ± {behind['standard_error']:.2f}",
+            _percent(row["coverage_pose"]),
+            _percent(row["coverage_keypoint"]),
+            f"{row['ece_oks']:.3f}",
+            f"{row['energy_score']:.2f}",
+            f"{row['tac']['gain']:+.3f}",
+            f"{row['tac']['control_gain']:+.3f}",
+            f"{row['ause']:.3f}",
+        )
+    return table
+
+
+def _percent(coverage: dict[str, Any] | None) -> str:
+    """The shares inside the regions of `LEVELS`."""
+    return " ".join(f"{100 * coverage[f'{p:.0%}']:.0f}" for p in LEVELS) if coverage else ""
 
 
 def write_card(found: weights.Weights, split: str, **metrics: Any) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import fakes
 import numpy as np
+import pytest
 
 from tracker.pipeline import PoseTracker
 
@@ -29,5 +30,12 @@ def test_a_network_of_ones_own_is_followed_through_confusion_and_occlusion(capsy
     assert errors[-1] < 4
 
 
+def test_error_bars_for_ones_own_network(capsys):
+    pytest.importorskip("torch")
+    fit = runpy.run_path(str(EXAMPLES / "03_error_bars_for_your_network.py"))["main"]
+    assert 1 < fit(n_scenes=2, n_views=32, n_crops=64, n_frames=8) < 500
+    assert "error bar" in capsys.readouterr().out
+
+
 def test_every_example_is_run_here():
-    assert {path.name[:2] for path in EXAMPLES.glob("*.py")} == {"01", "02"}
+    assert {path.name[:2] for path in EXAMPLES.glob("*.py")} == {"01", "02", "03"}

@@ -70,3 +70,13 @@ def test_the_detector_gives_a_sound_box_for_every_cell() -> None:
     centre = (box[..., :2] + box[..., 2:]) / 2
     assert (centre.amin(dim=1) < 16).all()
     assert (centre.amax(dim=1) > torch.tensor([144.0, 80.0])).all()
+
+
+def test_settling_slopes_differ_in_training_but_answers_do_not() -> None:
+    torch.manual_seed(0)
+    sampler = Sampler(3, 4, 4, dim=32, rank=2)
+    seen = torch.randn(2, 3, 32, 24), torch.randn(2, 4, 32, 24), torch.randn(2, 4)
+    latent = torch.randn(5, LATENT_DIM)
+    trained, _ = sampler.train()(*seen, latent)
+    used, _ = sampler.eval()(*seen, latent)
+    torch.testing.assert_close(trained.mean, used.mean)

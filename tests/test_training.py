@@ -9,11 +9,13 @@ import torch
 
 from tracker.cli import main
 from tracker.detector import Detector
+from tracker.latents import sobol_latents
 from tracker.nets.detector import DetectorConfig, DetectorModule
 from tracker.nets.pose import PoseModule
 from tracker.pose import PoseNet
 from tracker.training.detector import DetectorBatch, anchor_points, assign, detection_losses
 from tracker.training.loop import ahead
+from tracker.training.pose import PoseRecipe, PoseTask, StageKind
 from tracker.training.publish import restore
 from tracker.training.synthetic import write_split
 from tracker.types import Detection, Frame
@@ -121,3 +123,12 @@ def test_what_fails_while_making_a_batch_fails_in_the_loop() -> None:
     assert next(made) == 1
     with pytest.raises(OSError, match="disk gone"):
         next(made)
+
+
+def test_the_likelihood_is_learned_where_the_sampler_will_be_read(data: Path) -> None:
+    task = PoseTask(PoseRecipe(), data, data)
+    shipped = torch.from_numpy(sobol_latents(PoseRecipe().hypotheses))
+    assert torch.equal(task._latent(StageKind.MIXTURE), shipped)
+    first, second = (task._latent(StageKind.IMLE) for _ in range(2))
+    assert first.shape == shipped.shape
+    assert not torch.equal(first, second)

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from itertools import islice
 from math import inf
 from pathlib import Path
@@ -20,6 +21,7 @@ import tyro
 import tracker
 from engines.errors import EngineError
 from tracker.errors import SinkError, TrackerError
+from tracker.heatmaps import IMAGENET, View
 from tracker.sinks.base import Sink, SinkClosed
 
 OutputPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
@@ -37,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = tyro.extras.SubcommandApp()
     commands.command(track)
     commands.command(train)
+    commands.command(fit_sampler)
     try:
         with _sigterm_as_exit():
             return commands.cli(
@@ -165,9 +168,7 @@ def train(
         raise TrackerError(
             f"training needs torch, which is not here ({error}): pip install 'surepose[train]'"
         ) from error
-    import logging
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    _start_log()
     out = out or Path("runs") / f"{what}-{name}"
     run = Run(
         data=data,
@@ -183,6 +184,65 @@ def train(
         publish_only=publish_only,
     )
     path = train_pose(run) if what == "pose" else train_detector(run)
+    sys.stdout.write(f"{path}\n")
+    return 0
+
+
+def fit_sampler(
+    heatmaps: str,
+    *,
+    data: OutputPath = None,
+    out: OutputPath = None,
+    cache: OutputPath = None,
+    view: View = IMAGENET,
+    output: str | None = None,
+    hypotheses: int = 8,
+    views: int = 16_000,
+    stages: tuple[str, ...] = (),
+    name: str = "own",
+    seed: int = 0,
+) -> int:
+    """Fit error bars and rival poses to a heatmap network of your own, which stays as it is.
+
+    It looks at labelled people once; a sampler is trained on its heatmaps, calibrated on people
+    held out, and exported with its card. Started again with the same --out it goes on. How to use
+    the result: docs/fit-sampler.md.
+
+    Args:
+        heatmaps: Your network, an .onnx or an ncnn .param; or a folder with its views of labelled
+            people (heatmap.npy, labels.npz); or the name of a shipped pose network (nano).
+        data: Folder with train.npz and its .bin files.
+        out: Views, checkpoints, log.jsonl, and at the end the .onnx and its card; by default
+            runs/sampler-NAME.
+        cache: Where pictures are kept decoded (some GB); by default within --out.
+        view: How the network wants its crops.
+        output: Name of the heatmaps among the network's outputs.
+        hypotheses: How many poses a person; 1 fits a single Gaussian.
+        views: How many random crops the network looks at.
+        stages: Instead of the recipe's: imle:CROPS mixture:CROPS.
+        name: The files will be sampler-NAME.onnx and .json.
+        seed: Of the views, the first weights and the order.
+    """
+    try:
+        from tracker.training.fit import FitRecipe, FitRun, load_frozen
+        from tracker.training.fit import fit_sampler as fit
+        from tracker.training.pose import Stage
+    except ImportError as error:
+        raise TrackerError(
+            f"fitting needs torch, which is not here ({error}): pip install 'surepose[train]'"
+        ) from error
+    _check("--hypotheses", hypotheses, at_least=1)
+    _check("--views", views, at_least=1)
+    _start_log()
+    out = out or Path("runs") / f"sampler-{name}"
+    recipe = FitRecipe(views=views, hypotheses=hypotheses, seed=seed)
+    if stages:
+        recipe = replace(recipe, stages=tuple(map(Stage.parse, stages)))
+    path = fit(
+        FitRun(out, data, cache or out / "cache", name),
+        recipe,
+        load_frozen(heatmaps, view, output),
+    )
     sys.stdout.write(f"{path}\n")
     return 0
 
@@ -203,6 +263,15 @@ def _open_sinks(
         from tracker.sinks.window import Window
 
         yield Window()
+
+
+def _start_log() -> None:
+    """Tell how a training goes, but not what the exporter thinks of every node."""
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    for name in ("onnx_ir", "onnxscript"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _check(flag: str, value: Number | None, *, at_least: Number, at_most: Number = inf) -> None:

@@ -6,9 +6,10 @@ ONNX Runtime, an ncnn .param with its .bin, or any Python callable of the same f
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -34,6 +35,11 @@ class View:
     """Then divided by, in the same order."""
     order: Literal["rgb", "bgr"] = "rgb"
     """Of the channels that the network gets; mean and std are given in RGB all the same."""
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> "View":
+        """What a card says: lists where we keep tuples."""
+        return cls(**{**entry, "mean": tuple(entry["mean"]), "std": tuple(entry["std"])})
 
     def planes(self, crops: UInt8[np.ndarray, "B H W 3"]) -> Float32[np.ndarray, "B 3 H W"]:
         """Normalise crops and lay them out as networks take them."""

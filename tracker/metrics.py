@@ -1,13 +1,15 @@
-"""How good tracks and their error bars are, against a truth."""
+"""How good poses, tracks and their error bars are, against a truth."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import chi2
 
+from tracker.mixture import condition, moments
 from tracker.skeleton import COCO17
 from tracker.types import Mixture
 
@@ -27,18 +29,118 @@ def coverage(nees: Float[np.ndarray, " n"], probability: float, dof: int = 2) ->
     return float((nees <= chi2.ppf(probability, dof)).mean()) if len(nees) else float("nan")
 
 
+def hpd_level(
+    drawn: Float[np.ndarray, "*batch n"], truth: Float[np.ndarray, "*batch"]
+) -> Float[np.ndarray, "*batch"]:
+    """Mass of the smallest region that still holds the truth: P(p(X) > p(truth)) for X ~ p.
+
+    From the log densities of draws and of the truth, all under p. Uniform on [0, 1] where p is
+    honest, whatever its number of modes (highest-density regions, Hyndman 1996).
+    """
+    return np.asarray((drawn > truth[..., None]).mean(axis=-1))
+
+
+def coverage_curve(
+    level: Float[np.ndarray, " n"], grid: Float[np.ndarray, " g"]
+) -> Float[np.ndarray, " g"]:
+    """Share of truths inside the region of each probability of a grid; honest is the grid itself.
+
+    Only levels measured at truths count; NaN where there are none.
+    """
+    if not len(level):
+        return np.full(len(grid), np.nan)
+    return (level[:, None] <= grid).mean(axis=0)
+
+
+def energy_score(draws: Float[np.ndarray, "n D"], truth: Float[np.ndarray, " D"]) -> float:
+    """E|X - y| - ½E|X - X'|: a proper score in the unit of x, 0 for a sure and right answer.
+
+    Gneiting & Raftery 2007. X' is the neighbour of X among the draws, so that it costs n distances.
+    """
+    to_truth = np.linalg.norm(draws - truth, axis=1)
+    apart = np.linalg.norm(draws - np.roll(draws, 1, axis=0), axis=1)
+    return float(to_truth.mean() - 0.5 * apart.mean())
+
+
+class Reliability(NamedTuple):
+    """What was promised and what was kept, bin by bin, in order of the promise."""
+
+    promised: Float[np.ndarray, " bins"]
+    kept: Float[np.ndarray, " bins"]
+    share: Float[np.ndarray, " bins"]
+    """Part of all cases; the bins are of equal count."""
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error Σ share |promised - kept| (Naeini 2015)."""
+        return float(self.share @ np.abs(self.promised - self.kept))
+
+
+def reliability(
+    promised: Float[np.ndarray, " n"], kept: Float[np.ndarray, " n"], bins: int = 15
+) -> Reliability:
+    """Compare a confidence with what came of it."""
+    parts = [p for p in np.array_split(np.argsort(promised, kind="stable"), bins) if len(p)]
+    return Reliability(
+        np.array([promised[part].mean() for part in parts]),
+        np.array([kept[part].mean() for part in parts]),
+        np.array([len(part) / len(promised) for part in parts]),
+    )
+
+
+def sparsification(
+    order_by: Float[np.ndarray, " n"], error: Float[np.ndarray, " n"], steps: int = 20
+) -> Float[np.ndarray, " steps"]:
+    """Mean error of what is left once the most uncertain 0, 1/steps, 2/steps, … are dropped.
+
+    In units of the mean error of all; with the error itself as order, the best possible curve.
+    """
+    ranked = error[np.argsort(order_by, kind="stable")]
+    running = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
+    left = np.ceil(len(ranked) * (1 - np.arange(steps) / steps)).astype(int)
+    return running[left - 1] / running[-1]
+
+
+def ause(uncertainty: Float[np.ndarray, " n"], error: Float[np.ndarray, " n"]) -> float:
+    """Area between the sparsification curves of the uncertainty and of the error (Ilg 2018)."""
+    return float((sparsification(uncertainty, error) - sparsification(error, error)).mean())
+
+
 # --- poses --------------------------------------------------------------------------------------
 
 
-def expected_oks(pose: Mixture, area: float, k: int | None = None) -> Float[np.ndarray, " J"]:
-    """Expectation of each keypoint's OKS of hypothesis k (the heaviest) when the mixture is true.
+def conditioned_errors(
+    pose: Mixture,
+    truth: Float[np.ndarray, "J 2"],
+    given: Bool[np.ndarray, " J"],
+    told: Float[np.ndarray, "J 2"],
+) -> tuple[Float[np.ndarray, " j"], Float[np.ndarray, " j"]]:
+    """Distances of the mixture's mean from the truth, before and after some keypoints are told.
 
+    For the keypoints that are not given. With what is told = the truth this is TAC (Shukla 2024):
+    the errors shrink where the correlations are right. With somebody else's, they must not.
+    """
+    index = np.repeat(given, 2).nonzero()[0]
+    before = moments(pose).mean.reshape(-1, 2)[~given]
+    after = moments(condition(pose, index, told.ravel()[index])).mean.reshape(-1, 2)
+    return (
+        np.linalg.norm(before - truth[~given], axis=1),
+        np.linalg.norm(after - truth[~given], axis=1),
+    )
+
+
+def expected_oks(
+    pose: Mixture, area: float, at: Float[np.ndarray, "J 2"] | None = None
+) -> Float[np.ndarray, " J"]:
+    """Expectation of each keypoint's OKS of an answer when the mixture is true.
+
+    The answer is the heaviest hypothesis unless given.
     Closed form for e ~ N(m, Σ) and fall-off f² = area·(2σⱼ)²:
     E exp(-|e|²/2f²) = |I + Σ/f²|^(-½) exp(-½ mᵀ(f²I + Σ)⁻¹m).
     """
     n = len(COCO17)
     falloff = np.square(COCO17.falloff(np.asarray(area)))  # (J,)
-    offset = pose.points(n) - pose.points(n)[pose.heaviest if k is None else k]
+    offset = pose.points(n) - (pose.points(n)[pose.heaviest] if at is None else at)
     widened = pose.point_cov(n) + falloff[:, None, None] * np.eye(2)
     inside = np.einsum("kja,kja->kj", offset, np.linalg.solve(widened, offset[..., None])[..., 0])
     scale = falloff / np.sqrt(np.linalg.det(widened))
@@ -50,7 +152,8 @@ def best_answer(pose: Mixture, area: float) -> int:
 
     The heaviest may stand alone where several lighter ones agree about another pose.
     """
-    return int(np.argmax([expected_oks(pose, area, k).mean() for k in range(len(pose))]))
+    answers = pose.points(len(COCO17))
+    return int(np.argmax([expected_oks(pose, area, answer).mean() for answer in answers]))
 
 
 # --- tracks -------------------------------------------------------------------------------------

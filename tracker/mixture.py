@@ -138,10 +138,14 @@ def _merge_groups(mixture: Mixture, groups: Bool[np.ndarray, "M K"]) -> Mixture:
 def _log_normal(
     offset: Float[np.ndarray, "*batch K D"], cov: Float[np.ndarray, "K D D"]
 ) -> Float[np.ndarray, "*batch K"]:
+    *batch, k, d = offset.shape
     factor = np.linalg.cholesky(cov)
-    white = np.linalg.solve(factor, offset[..., None])[..., 0]
+    # All points are columns of one solve per component: many points cost little more than one.
+    columns = np.moveaxis(offset.reshape(-1, k, d), 0, -1)  # (K, D, n)
+    white = np.linalg.solve(factor, columns)
+    squared = np.square(white).sum(axis=1).T.reshape(*batch, k)
     log_det = 2 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1)
-    return -0.5 * (np.square(white).sum(axis=-1) + log_det + offset.shape[-1] * np.log(2 * np.pi))
+    return -0.5 * (squared + log_det + d * np.log(2 * np.pi))
 
 
 def _logsumexp(log_weight: Float[np.ndarray, "*batch K"]) -> Float[np.ndarray, "*batch"]:

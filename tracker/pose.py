@@ -34,6 +34,14 @@ class Calibration:
         """The calibration that changes nothing."""
         return cls(np.ones(n_keypoints), 1.0)
 
+    @classmethod
+    def of(cls, found: weights.Weights) -> "Calibration":
+        """The calibration on a card."""
+        return cls(
+            np.array(found.entry("calibration", "scale"), float),
+            float(found.entry("calibration", "temperature")),
+        )
+
     def cov(self, cov: Float[np.ndarray, "*batch D D"]) -> Float[np.ndarray, "*batch D D"]:
         """GΣG with G = diag(g₁, g₁, g₂, g₂, …)."""
         g = np.repeat(self.scale, 2)
@@ -74,13 +82,9 @@ class PoseNet:
     ) -> "PoseNet":
         """The pose network of this name, or of this .onnx file."""
         found = weights.find("pose", name)
-        calibration = Calibration(
-            np.array(found.entry("calibration", "scale"), float),
-            float(found.entry("calibration", "temperature")),
-        )
         return cls(
             engines.load(found.path, device, threads),
-            calibration,
+            Calibration.of(found),
             sobol_latents(int(found.entry("n_hypotheses"))),
             height=int(found.entry("input", "height")),
             width=int(found.entry("input", "width")),

@@ -74,7 +74,7 @@ def publish_pose(
         "data_sizes": sizes,
         **_lineage("crops_seen", seen, start),
     }
-    return _write_card(path, name, card, net, parity)
+    return write_card(path, name, card, net, parity)
 
 
 def publish_detector(
@@ -105,7 +105,7 @@ def publish_detector(
         "data_sizes": sizes,
         **_lineage("canvases_seen", seen, start),
     }
-    return _write_card(path, name, card, net, parity)
+    return write_card(path, name, card, net, parity)
 
 
 def _lineage(key: str, seen: int, start: Weights | None) -> dict[str, Any]:
@@ -160,9 +160,10 @@ def calibration_batches(data: Path, cache: Path) -> list[PoseBatch]:
     return [collate(samples[i : i + 32]) for i in range(0, len(samples), 32)]
 
 
-def _write_card(
+def write_card(
     path: Path, name: str, card: dict[str, Any], net: torch.nn.Module, parity: dict[str, float]
 ) -> Path:
+    """Write the JSON beside the graph; `card` may overrule what is said of the shipped networks."""
     whole = {
         "name": name,
         "version": 1,
@@ -170,9 +171,8 @@ def _write_card(
         "parameters": sum(p.numel() for p in net.parameters()),
         "bytes": path.stat().st_size,
         "parity_with_torch": parity,
-        **card,
         "data": DATA_TERMS,
         "licence": "Apache-2.0 for the weights; the data's own terms are above",
-    }
+    } | card
     path.with_suffix(".json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     return path

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from engines import Engine
 from tracker.errors import WeightsError
 
-Kind = Literal["pose", "detector"]
+Kind = Literal["pose", "detector", "sampler"]
 _SHIPPED = Path(__file__).parent
 
 
