@@ -153,13 +153,17 @@ def test_every_method_trains_and_is_measured(
 ) -> None:
     tiny = replace(posterior.QUICK, maps=16, sampler=16, calibration=16, test=16, batch=8)
     monkeypatch.setattr(posterior, "QUICK", tiny)
-    posterior.main(tmp_path / "result.json", tmp_path / "plots", quick=True)
+    posterior.main(tmp_path / "result.json", tmp_path / "plots", quick=True, seeds=2)
     record = json.loads((tmp_path / "result.json").read_text())
     assert set(record["methods"]) == set(posterior.METHODS)
     for found in record["methods"].values():
-        assert 0 <= found["mass_error"] <= 1
-        assert found["excess_nll"] > 0
-        assert set(found["coverage"]) == {"50%", "90%", "99%"}
-    assert set(record["hypotheses"]) == {"16", "32"}
+        first, second = (one["excess_nll"] for one in found["seeds"])
+        assert first != second
+        assert found["mean"]["excess_nll"] == pytest.approx((first + second) / 2)
+        assert found["std"]["excess_nll"] == pytest.approx(abs(first - second) / np.sqrt(2))
+        assert min(first, second) > 0
+        assert 0 <= found["mean"]["mass_error"] <= 1
+        assert {"50%", "90%", "99%"} < set(found["mean"])
+    assert 0 <= record["twice"]["mass_error"] <= 1
     assert {"command", "machine", "versions"} <= set(record["environment"])
     assert (tmp_path / "plots" / "mass.png").is_file()

@@ -75,6 +75,20 @@ def test_mixture_loss_ends_at_the_exact_likelihood_and_starts_at_the_best_hypoth
     assert cold == pytest.approx(best.item(), abs=1e-3)
 
 
+def test_a_wide_mode_and_a_narrow_one_keep_their_masses_under_beta() -> None:
+    """One label on each of two modes: equal weights are right, whatever the modes' sizes."""
+    mean = torch.tensor([0.2, 0.8], dtype=torch.float64)[None, :, None, None].expand(2, 2, J, 2)
+    spread = torch.tensor([0.01, 0.1], dtype=torch.float64)[None, :, None].expand(2, 2, J)
+    chol = torch.stack([spread, torch.zeros_like(spread), spread], dim=-1)
+    lowrank = torch.zeros(2, 2, 2 * J, 1, dtype=torch.float64)
+    logit = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    hypotheses = Hypotheses(mean, chol, lowrank, logit.expand(2, 2))
+    labels = torch.stack([mean[0, 0], mean[0, 1]])
+    mixture_loss(hypotheses, labels, torch.ones(2, J).double(), beta=0.5).backward()
+    assert logit.grad is not None
+    np.testing.assert_allclose(logit.grad, 0, atol=1e-12)
+
+
 def test_imle_pulls_the_nearest_hypothesis_that_is_not_there_yet() -> None:
     hypotheses = random_hypotheses(1)
     target = torch.full((1, J, 2), 0.5, dtype=torch.float64)

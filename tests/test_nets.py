@@ -1,12 +1,16 @@
 """The networks: any size, any number of hypotheses, and what their parts promise."""
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from tracker.latents import LATENT_DIM, sobol_latents
+from tracker.nets.backbone import cell_centres
 from tracker.nets.detector import STRIDES, DetectorConfig, DetectorModule
 from tracker.nets.pose import PoseConfig, PoseModule
-from tracker.nets.sampler import FLOOR, Sampler
+from tracker.nets.sampler import FLOOR, Hypotheses, Sampler
+from tracker.training.losses import imle_loss, mixture_loss
 
 TINY = PoseConfig(stem=8, widths=(8, 8, 16, 16), blocks=(1, 1, 1, 1), features=16)
 
@@ -58,6 +62,54 @@ def test_the_sampler_can_be_taught_to_follow_a_peak_by_its_latent() -> None:
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.05
+
+
+def test_masses_follow_the_heights_of_the_peaks() -> None:
+    """Two peaks anywhere, one as likely as its share of the map: so is what the sampler says."""
+    rng = np.random.default_rng(0)
+
+    def draw(n: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Maps, both places, mass of the first."""
+        first = rng.uniform([0.05, 0.2], [0.25, 0.8], (n, 2))
+        places = np.stack([first, first + np.array([0.35, 0.0])], axis=1)
+        mass = rng.uniform(0.05, 0.95, n)
+        cell = cell_centres(torch.zeros(1, 1, 16, 12)).numpy() / 16
+        squared = ((cell - places[:, :, None]) ** 2).sum(axis=-1)
+        bump = np.exp(-0.5 * squared / 0.05**2)
+        bump /= bump.sum(axis=-1, keepdims=True)
+        p = (np.stack([mass, 1 - mass], axis=1)[..., None] * bump).sum(axis=1)
+        maps = torch.from_numpy(np.log(p + 1e-5)).float().reshape(n, 1, 16, 12)
+        return maps, torch.from_numpy(places).float(), torch.from_numpy(mass).float()
+
+    torch.manual_seed(0)
+    sampler = Sampler(1, 4, 4, dim=32, rank=2)
+    latent = torch.from_numpy(sobol_latents(4))
+    sides = torch.zeros(1, 4, 16, 12)
+    sides[:, 0, :, :5], sides[:, 1, :, 5:] = 1.0, 1.0
+
+    def read(maps: Tensor, k: Tensor) -> Hypotheses:
+        n = len(maps)
+        return sampler(maps, sides.expand(n, -1, -1, -1), torch.zeros(n, 4), k)[0]
+
+    optimizer = torch.optim.Adam(sampler.parameters(), lr=3e-3)
+    one = torch.ones(32, 1)
+    for step in range(300):
+        maps, places, mass = draw(32)
+        mode = (torch.rand(32, generator=torch.Generator().manual_seed(step)) > mass).long()
+        target = places[torch.arange(32), mode][:, None] + 0.02 * torch.randn(32, 1, 2)
+        if step < 100:
+            loss, _ = imle_loss(read(maps, torch.randn(4, LATENT_DIM)), target, one, 0.05 * one)
+        else:
+            loss = mixture_loss(read(maps, latent), target, one, beta=0.5)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    maps, places, mass = draw(256)
+    with torch.no_grad():
+        hypotheses = read(maps, latent)
+    nearer = (hypotheses.mean - places[:, None]).norm(dim=-1).argmin(dim=-1)
+    told = (torch.softmax(hypotheses.logit, dim=-1) * (nearer == 0)).sum(dim=1)
+    assert (told - mass).abs().mean() < 0.05
 
 
 def test_the_detector_gives_a_sound_box_for_every_cell() -> None:

@@ -1,10 +1,12 @@
 """From heatmaps and a latent point to one full-pose Gaussian: the heart of the project.
 
 Every keypoint becomes a token that describes its heatmap; the tokens talk to each other once per
-crop, then once per latent z. The mean of a hypothesis is a soft-argmax whose attention z may move
-to another peak, so it can tell the story of a rival pose and stays differentiable; mean-shift
-steps then take it from between the peaks onto one. Unit: crop heights, origin at the crop's
-top-left corner. No argmax, scatter or Cholesky: the graph exports.
+crop, then twice per latent z. First they propose: the mean of a hypothesis is a soft-argmax whose
+attention z may move to another peak, so it can tell the story of a rival pose and stays
+differentiable; mean-shift steps then take it from between the peaks onto one. Then they judge:
+knowing where each keypoint came to lie, and what lies there, they say how sure that is and how
+likely the whole pose. Unit: crop heights, origin at the crop's top-left corner. No argmax, scatter
+or Cholesky: the graph exports.
 """
 
 import math
@@ -21,6 +23,7 @@ FLOOR = 0.002
 """Least standard deviation, crop heights: half a pixel of 256."""
 LOWRANK_BOUND = 0.25
 POOL = (8, 6)
+KEYS = 16
 WINDOWS = (0.15, 0.06)
 """First guess of the standard deviations of the mean-shift windows, crop heights."""
 
@@ -80,21 +83,24 @@ class Sampler(nn.Module):
     ) -> None:
         super().__init__()
         self.rank = rank
-        self.attend = nn.Conv2d(n_features, 16, 1)
+        self.attend = nn.Conv2d(n_features, KEYS, 1)
         self.describe = nn.Linear(7 + POOL[0] * POOL[1] + n_features, dim)
         self.context = nn.Linear(n_context, dim)
         self.embedding = nn.Parameter(0.02 * torch.randn(n_keypoints + 1, dim))
         self.shared = nn.ModuleList(Mixer(dim, 4) for _ in range(2))
         self.conditioned = nn.ModuleList(Mixer(dim, 4, LATENT_DIM) for _ in range(2))
         self.norm = nn.LayerNorm(dim)
-        self.query = nn.Linear(dim, 16)
+        self.query = nn.Linear(dim, KEYS)
         # Twice the logits: heatmaps taught a wide target have tails that pull at a mean.
         self.sharpness = nn.Parameter(torch.full((n_keypoints,), math.log(2)))
         self.windows = nn.Parameter(torch.tensor(WINDOWS).log())
+        self.inspect = nn.Linear(3 + n_features, dim)
         self.shift = nn.Linear(dim, 2)
         self.chol = nn.Linear(dim, 3)
         self.lowrank = nn.Linear(dim, 2 * rank)
         self.logit = nn.Linear(dim, 1)
+        # A pose weighs what its peaks weigh, in the mean, until more is learned.
+        self.evidence = nn.Parameter(torch.full((n_keypoints,), 1 / n_keypoints))
         self.visible = nn.Linear(dim, 1)
         self._start_small()
 
@@ -114,7 +120,7 @@ class Sampler(nn.Module):
         latent: Float[Tensor, "K z"],
     ) -> tuple[Hypotheses, Float[Tensor, "B J"]]:
         """Give the hypotheses and the visibility logits."""
-        b, j, h, w = heatmap.shape
+        b, j, h = heatmap.shape[:3]
         k = latent.shape[0]
         place = cell_centres(heatmap) / h  # (hw, 2)
         tokens = self._tokens(heatmap, features, context, place)
@@ -122,39 +128,58 @@ class Sampler(nn.Module):
 
         x = tokens[:, None].expand(b, k, j + 1, -1).reshape(b * k, j + 1, -1)
         z = latent[None].expand(b, k, -1).reshape(b * k, -1)
-        for layer in self.conditioned:
-            x = layer(x, z)
-        x = self.norm(x)
+        propose, judge = self.conditioned
+        x = propose(x, z)
+        joint = self.norm(x[:, :j]).reshape(b, k, j, -1)
+        peak, height, found = self._settle(joint, heatmap, features, place)
+        joint = x[:, :j] + self.inspect(found).reshape(b * k, j, -1)
+        x = self.norm(judge(torch.cat([joint, x[:, j:]], dim=1), z))
         joint = x[:, :j].reshape(b, k, j, -1)
 
-        keys = self.attend(features).reshape(b, 1, 16, h * w)
-        logits = heatmap.reshape(b, 1, j, h * w) * torch.exp(self.sharpness)[:, None]
-        peak = self._settle(logits + self.query(joint) @ keys, place)
         # At most 0.125 crop heights: enough for a keypoint just outside the crop.
         mean = peak + 0.125 * torch.tanh(self.shift(joint))
-
         raw = self.chol(joint)
         spread = nn.functional.softplus(raw[..., ::2]) + FLOOR
         chol = torch.stack([spread[..., 0], raw[..., 1], spread[..., 1]], dim=-1)
         lowrank = LOWRANK_BOUND * torch.tanh(self.lowrank(joint)).reshape(b, k, 2 * j, self.rank)
-        logit = self.logit(x[:, j]).reshape(b, k)
+        logit = self.logit(x[:, j]).reshape(b, k) + height @ self.evidence
         return Hypotheses(mean, chol, lowrank, logit), visible
 
     def _settle(
-        self, logits: Float[Tensor, "B K J hw"], place: Float[Tensor, "hw 2"]
-    ) -> Float[Tensor, "B K J 2"]:
-        """Soft-argmax, then mean shift: look again through a window around the last answer."""
-        first = mean = torch.softmax(logits, dim=-1) @ place
+        self,
+        joint: Float[Tensor, "B K J d"],
+        heatmap: Float[Tensor, "B J h w"],
+        features: Float[Tensor, "B C h w"],
+        place: Float[Tensor, "hw 2"],
+    ) -> tuple[Float[Tensor, "B K J 2"], Float[Tensor, "B K J"], Float[Tensor, "B K J s"]]:
+        """Put every keypoint on a peak of its map; tell where, how high it is, and all found there.
+
+        Soft-argmax, then mean shift: look again through a window around the last answer.
+        """
+        heat = heatmap.flatten(2)
+        # Each map leans towards what the hypothesis looks for.
+        lean = self.query(joint).flatten(1, 2) @ self.attend(features).flatten(2)
+        logits = (heat * torch.exp(self.sharpness)[:, None])[:, None] + lean.reshape(
+            *joint.shape[:3], -1
+        )
+        attention = torch.softmax(logits, dim=-1)
+        first = mean = attention @ place
         square = place.square().sum(dim=-1)
         for precision in torch.exp(-2 * self.windows).unbind():
             # The window's -|x - mean|²/2σ² without its constant, which softmax ignores.
             window = precision * (mean @ place.T - 0.5 * square)
-            mean = torch.softmax(logits + window, dim=-1) @ place
+            attention = torch.softmax(logits + window, dim=-1)
+            mean = attention @ place
+        # How much of the map lies here, as a log: what it is worth against other peaks.
+        height = attention.transpose(1, 2) @ torch.log_softmax(heat, dim=-1)[..., None]
+        height = height.transpose(1, 2)
+        under = attention.flatten(1, 2) @ features.flatten(2).mT
+        found = torch.cat([mean, 0.3 * height, under.reshape(*height.shape[:3], -1)], dim=-1)
         if self.training:
             # Within a window there is no slope towards another peak: let the loss see the first
             # answer's, too, or a hypothesis could never be pulled off the wrong limb.
             mean = mean + (first - first.detach())
-        return mean
+        return mean, height[..., 0], found
 
     def _tokens(
         self, heatmap: Tensor, features: Tensor, context: Tensor, place: Float[Tensor, "hw 2"]

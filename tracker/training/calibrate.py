@@ -1,7 +1,7 @@
 """Stage 3: fit a network's error bars on people that it was not trained on.
 
 Seventeen factors on the standard deviations and one temperature on the weights, by maximum
-likelihood of what humans labelled; nothing that moves a keypoint.
+likelihood of what is labelled; nothing that moves a keypoint.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def predict(
     found = [net(batch.image, latent).hypotheses for batch in batches]
     whole = Hypotheses(*(torch.cat(parts) for parts in zip(*found, strict=True)))
     target = torch.cat([batch.keypoints for batch in batches])
-    labelled = torch.cat([(batch.weight >= 1).float() for batch in batches])
+    labelled = torch.cat([(batch.weight > 0).float() for batch in batches])
     return whole, target, labelled
 
 

@@ -214,15 +214,15 @@ def new_sampler(views: Views) -> HeatmapSampler | FrozenSampler:
 def predict(
     net: torch.nn.Module, views: Views, latent: Float[Tensor, "K z"]
 ) -> tuple[Hypotheses, Float[Tensor, "B J 2"], Float[Tensor, "B J"]]:
-    """Run a sampler over the held-out views: hypotheses, targets, what humans labelled."""
-    rows = np.nonzero(views.held_out & (views.weight >= 1).any(axis=1))[0]
+    """Run a sampler over the held-out views: hypotheses, targets, what is labelled."""
+    rows = np.nonzero(views.held_out & (views.weight > 0).any(axis=1))[0]
     if not len(rows):
-        raise DataError("nobody whom humans labelled (weight 1) is held out to calibrate on")
+        raise DataError("nobody who is labelled is held out to calibrate on")
     batches = [views.batch(rows[i : i + 32]) for i in range(0, len(rows), 32)]
     found = [net(*maps, latent).hypotheses for maps, _ in batches]
     whole = Hypotheses(*(torch.cat(parts) for parts in zip(*found, strict=True)))
     target = torch.cat([labels.keypoints for _, labels in batches])
-    labelled = torch.cat([(labels.weight >= 1).float() for _, labels in batches])
+    labelled = torch.cat([(labels.weight > 0).float() for _, labels in batches])
     return whole, target, labelled
 
 
@@ -239,7 +239,7 @@ def publish(
     card = kind | {
         "n_hypotheses": recipe.hypotheses,
         "network": frozen.told,
-        "calibration": asdict(fit) | {"on": "held-out people, labelled by humans"},
+        "calibration": asdict(fit) | {"on": "held-out people"},
         "recipe": asdict(recipe),
         "views": {"trained": int((~views.held_out).sum()), "held_out": int(views.held_out.sum())},
         "data": run.data.name if run.data else "views that were there",

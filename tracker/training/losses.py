@@ -126,14 +126,15 @@ def mixture_loss(
 
     L_T = -T log Σₖ πₖ exp(log pₖ / T): T → 0 is IMLE's minimum, T = 1 the exact likelihood.
     `beta` weights each person with a detached |Σ|^(β/n) (β-NLL, Seitzer 2022), so that the hard
-    ones are not given up for a wide covariance.
+    ones are not given up for a wide covariance. The mean over hypotheses is taken by their weights,
+    not by their shares in this label: a factor that depends on the label would tilt the masses of
+    modes of different sizes.
     """
     log_p, log_variance = log_density(hypotheses, target, labelled)
     log_pi = torch.log_softmax(hypotheses.logit, dim=-1)
     score = log_pi + log_p / temperature
     loss = -temperature * torch.logsumexp(score, dim=-1)
-    share = torch.softmax(score, dim=-1).detach()
-    person = torch.exp(beta * (share * log_variance.detach()).sum(dim=-1))
+    person = torch.exp(beta * (log_pi.exp() * log_variance).detach().sum(dim=-1))
     count = labelled.sum(dim=-1)
     # Normalised so that beta changes the balance between people, not the step size.
     person = torch.where(count > 0, person, torch.zeros_like(person))

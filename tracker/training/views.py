@@ -24,7 +24,14 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from tracker.training.augment import CropAugment, CropSample, augment_crop, plain_crop
-from tracker.training.data import DataError, Images, PoseLabels, Split, held_out, pose_labels
+from tracker.training.data import (
+    DataError,
+    Images,
+    Split,
+    calibration_rows,
+    held_out,
+    honest_labels,
+)
 from tracker.training.pose import OKS_FALLOFF, PoseBatch
 
 SEEN = ("heatmap", "features", "context")
@@ -82,27 +89,6 @@ class Views:
         return tuple(map(tensor, self.seen)), labels
 
 
-def honest_labels(split: Split) -> PoseLabels:
-    """Labels that the network under study had no say in.
-
-    `pose_labels` fills gaps with the teacher's answers and drops what it contradicts; if the
-    teacher, or a relative, is the network whose error bars are sought, that would flatter it.
-    Humans count fully (left and right put back where a whole body was mixed up), a labelling
-    network's points half. Whether a keypoint is seen is still the teacher's to tell where it was
-    run, and else COCO's flag (2 seen, 1 hidden).
-    """
-    labels = pose_labels(split)
-    flag = split["person_keypoints"][..., 2]
-    edge = split["img_wh"][split["person_img"]][:, None, :] - 1
-    clipped = ((labels.keypoints <= 1) | (labels.keypoints >= edge)).any(axis=-1)
-    by_machine = 0.5 * ((flag > 0) & ~clipped)
-    weight = np.where(labels.human[:, None], labels.weight == 1, by_machine).astype(np.float64)
-    teacher_ran = split["person_teacher"][..., 2].max(axis=1, keepdims=True) > 0
-    told = np.select([flag == 2, flag == 1], [1.0, 0.0], np.nan)
-    visible = np.where(teacher_ran, labels.visible, told)
-    return PoseLabels(labels.image, labels.box, labels.keypoints, weight, visible, labels.human)
-
-
 def crops(
     data: Path,
     cache: Path,
@@ -115,15 +101,15 @@ def crops(
     split = Split.load(data, "train")
     labels = honest_labels(split)
     images = Images.open(split, cache)
-    kept, labelled = held_out(labels), (labels.weight > 0).sum(axis=1) > 2
-    rows = np.nonzero(~kept & labelled)[0]
+    labelled = (labels.weight > 0).sum(axis=1) > 2
+    rows = np.nonzero(~held_out(labels) & labelled)[0]
     rng = np.random.default_rng(seed)
     # Everybody once before anybody twice.
     order = np.concatenate([rng.permutation(rows) for _ in range(-(-views // max(len(rows), 1)))])
     for row in order[:views].tolist():
         person = labels.person(row)
         yield augment_crop(images[int(labels.image[row])], person, shape, rng, augment), False
-    for row in np.nonzero(kept & labels.human & labelled)[0].tolist():
+    for row in calibration_rows(labels):
         yield plain_crop(images[int(labels.image[row])], labels.person(row), shape), True
 
 
