@@ -38,7 +38,8 @@ Keys of the JSON; below them, a source of pictures or `all`, which is every pers
 - `calibrations`: what was fitted for each method; `number` is the teacher's slope of the log
   variance over the score.
 - `detector` (boxes) and `end_to_end` (keypoints in our own boxes): measured on the source `coco`,
-  whose people are all labelled; null where there is none.
+  most of whose people are labelled; null where there is none. `false_people`: how many the detector
+  finds, at its own threshold, in views where nobody is (`benchmarks.person_free`).
 """
 
 import json
@@ -65,6 +66,7 @@ from benchmarks.honesty import (
     nll_difference,
     summary,
 )
+from benchmarks.person_free import false_people
 from benchmarks.rivals import METHODS, Eyes, Fitted, Seen, calibration_people
 from tracker import weights
 from tracker.detector import Detector
@@ -140,6 +142,7 @@ def main(
     result["calibrations"] = {name: method.record() for name, method in fitted.items()}
     result["left_out"] = int((human & astray).sum())
     result |= in_the_wild(split_data, net, finder)
+    result["false_people"] = false_people(split_data, finder)
     show(result)
     if json_path is not None:
         record = {"split": split, "seed": seed, **result, "environment": environment()}
@@ -151,7 +154,8 @@ def main(
         draw(result, plots)
     if card:
         write_card(weights.find("pose", pose), split, ours=result["ours"])
-        write_card(weights.find("detector", detector), split, boxes=result["detector"])
+        found = {"boxes": result["detector"], "false_people": result["false_people"]}
+        write_card(weights.find("detector", detector), split, **found)
 
 
 def first_look(
@@ -326,7 +330,7 @@ def negative_log_likelihood(person: Label, pose: PoseMixture) -> float:
 
 
 def in_the_wild(split: Split, net: PoseNet, finder: Detector) -> dict[str, Any]:
-    """Boxes and keypoints found by ourselves, on the pictures whose people are all labelled."""
+    """Boxes and keypoints found by ourselves, on pictures with most of their people labelled."""
     names = split["sources"].tolist()
     chosen = split["img_source"] == (names.index("coco") if "coco" in names else -1)
     if not chosen.any():
@@ -429,7 +433,8 @@ def show(result: dict[str, Any]) -> None:
         console.print(honesty_table(source, result["methods"]))
     for name in ("detector", "end_to_end"):
         if result[name] is not None:
-            console.print(name, {key: round(value, 3) for key, value in result[name].items()})
+            console.print(name, _rounded(result[name]))
+    console.print("false people", _rounded(result["false_people"]))
 
 
 def honesty_table(source: str, methods: dict[str, Any]) -> Table:
@@ -453,6 +458,10 @@ def honesty_table(source: str, methods: dict[str, Any]) -> Table:
             f"{row['ause']:.3f}",
         )
     return table
+
+
+def _rounded(numbers: dict[str, float]) -> dict[str, float]:
+    return {key: round(value, 3) for key, value in numbers.items()}
 
 
 def _percent(coverage: dict[str, Any] | None) -> str:

@@ -20,7 +20,7 @@ from tracker.crops import crop_box, cut, image_from_net
 from tracker.errors import WeightsError
 from tracker.mixture import moments
 from tracker.pose import Calibration, PoseNet
-from tracker.training.data import Split, held_out, pose_labels
+from tracker.training.data import Split, calibration_rows, honest_labels
 from tracker.types import Detection, Frame, Mixture, PoseMixture
 
 HeatmapNet = Callable[[Float32[np.ndarray, "B 3 height width"]], Float32[np.ndarray, "B J h w"]]
@@ -85,11 +85,11 @@ class Eyes:
 
 
 def calibration_people(split: Split, eyes: Eyes) -> Seen:
-    """The people kept from training whose keypoints humans placed, sides cleaned as in training."""
-    labels = pose_labels(split)
-    rows = np.nonzero(held_out(labels) & labels.human)[0].tolist()
+    """The people kept from training on whom shipped networks are calibrated, too."""
+    labels = honest_labels(split)
+    rows = calibration_rows(labels)
     return replace(
-        eyes.look(split, rows), truth=labels.keypoints[rows], labelled=labels.weight[rows] >= 1
+        eyes.look(split, rows), truth=labels.keypoints[rows], labelled=labels.weight[rows] > 0
     )
 
 

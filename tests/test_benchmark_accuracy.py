@@ -9,6 +9,7 @@ from scipy.stats import multivariate_normal
 
 from benchmarks import accuracy
 from benchmarks.accuracy import Guess, Label, honesty, negative_log_likelihood, placement
+from benchmarks.person_free import empty_strip
 from tracker.skeleton import COCO17
 from tracker.training.synthetic import write_split
 from tracker.types import Detection, Mixture, PoseMixture
@@ -60,6 +61,12 @@ def test_the_likelihood_is_that_of_the_labelled_keypoints_in_fall_offs() -> None
     assert negative_log_likelihood(label, guess) == pytest.approx(due)
 
 
+def test_the_largest_strip_beside_everybody_is_empty() -> None:
+    people = np.array([[30.0, 10, 50, 90], [40.0, 20, 80, 95]])
+    assert empty_strip(people, np.array([200, 100])).tolist() == [80, 0, 200, 100]
+    assert empty_strip(people[:0], np.array([200, 100])).tolist() == [0, 0, 200, 100]
+
+
 def test_the_command_measures_the_shipped_networks_on_any_packed_folder(tmp_path: Path) -> None:
     write_split(tmp_path, "dev", scenes=2, pictures_per_scene=2)
     accuracy.main(tmp_path, tmp_path / "result.json")
@@ -68,6 +75,7 @@ def test_the_command_measures_the_shipped_networks_on_any_packed_folder(tmp_path
     assert ours["people"] > 0
     assert 0 <= ours["ap"] <= 1
     assert set(ours["coverage"]) == {"50%", "90%", "95%", "99%"}
+    assert record["false_people"]["views"] > 0
     assert record["teacher"]["synthetic"]["pck10"] == 1.0  # rendered people have a perfect one
     assert record["detector"] is None  # no pictures of the source coco
     assert {"command", "machine", "versions"} <= set(record["environment"])

@@ -3,14 +3,19 @@
 from pathlib import Path
 from typing import ClassVar
 
+import graphs
 import numpy as np
 import pytest
+import torch
+from onnx import helper
 
 from tracker.heatmaps import View
-from tracker.training.data import Images, Split, held_out
+from tracker.nets.detector import STRIDES
+from tracker.training.data import DataError, Images, Split, held_out
+from tracker.training.detector import DetectorBatch, anchor_points, detection_losses
 from tracker.training.pose import PoseSource
 from tracker.training.synthetic import write_split
-from tracker.training.teacher import believe, peaks, teacher_labels
+from tracker.training.teacher import DenseTeacher, believe, peaks, teacher_labels
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +93,50 @@ def test_unsure_points_count_less_and_ghosts_not_at_all() -> None:
     assert labels.weight[0].min() > labels.weight[1, 9:].max() > 0
     assert (labels.visible[0] == 1).all()
     assert np.isnan(labels.visible[1, 9:]).all()
+
+
+@pytest.fixture
+def detector(tmp_path: Path) -> DenseTeacher:
+    """Sees one person of 30 × 40 px, right below the corner of cell (2, 1) of stride 16."""
+    maps = {f"stride{s}": np.full((1, 64 // s, 64 // s, 5), -9.0, np.float32) for s in STRIDES}
+    maps["stride16"][0, 1, 2] = [2.0, 0.0, 0.0, 30.0, 40.0]
+    # Stands on the picture (a sum over nothing), as an engine wants every input used.
+    nodes = [helper.make_node("ReduceMean", ["image"], ["mean"], keepdims=0)]
+    nodes += [helper.make_node("Mul", ["mean", "nothing"], ["zero"])]
+    nodes += [helper.make_node("Add", [f"{name}_value", "zero"], [name]) for name in maps]
+    constants = {f"{name}_value": array for name, array in maps.items()}
+    constants["nothing"] = np.zeros((), np.float32)
+    shapes = {name: list(array.shape) for name, array in maps.items()}
+    path = tmp_path / "teacher.onnx"
+    graphs.write(path, nodes, {"image": [1, 3, 64, 64]}, shapes, constants)
+    return DenseTeacher(path)
+
+
+def test_a_detector_teaches_in_the_order_of_our_own_cells(detector: DenseTeacher) -> None:
+    taught = detector(np.zeros((2, 64, 64, 3), np.uint8))
+    points = anchor_points(64, 64, torch.zeros(()))
+    assert taught.box.shape == (2, len(points), 4)
+    best = int(taught.score[1].argmax())
+    assert points[best].tolist() == [40.0, 24.0]  # the centre of the cell whose corner is (32, 16)
+    assert taught.box[1, best].tolist() == [32.0, 16.0, 62.0, 56.0]
+    assert taught.score[1, best] == pytest.approx(1 / (1 + np.exp(-2)), abs=1e-6)
+
+
+def test_cells_learn_from_the_surer_of_label_and_teacher(detector: DenseTeacher) -> None:
+    """Nobody is labelled: the best box and score are the teacher's, and cost nearly nothing."""
+    canvas = np.zeros((1, 64, 64, 3), np.uint8)
+    taught = detector(canvas)
+    nobody = torch.zeros(1, 1, dtype=torch.bool)
+    batch = DetectorBatch(torch.zeros(1), torch.zeros(1, 1, 4), nobody, nobody, taught)
+    points = anchor_points(64, 64, torch.zeros(()))
+    as_taught = detection_losses(taught.box, torch.logit(taught.score), points, batch)
+    assert sum(as_taught.values()) < 1e-3
+    elsewhere = detection_losses(taught.box + 8, torch.logit(taught.score), points, batch)
+    unsure = detection_losses(taught.box, torch.logit(taught.score) - 2, points, batch)
+    assert elsewhere["box"] > as_taught["box"] + 0.2
+    assert unsure["score"] > as_taught["score"] + 0.1
+
+
+def test_a_teacher_that_looks_at_other_sizes_is_told(detector: DenseTeacher) -> None:
+    with pytest.raises(DataError, match=r"64 px, got 96.*--stages IMAGES:64"):
+        detector(np.zeros((1, 96, 96, 3), np.uint8))

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from tracker import weights
 from tracker.cli import main
 from tracker.detector import Detector
+from tracker.errors import WeightsError
 from tracker.latents import sobol_latents
 from tracker.nets.detector import DetectorConfig, DetectorModule
 from tracker.nets.pose import PoseModule
@@ -56,8 +58,36 @@ def test_train_resume_publish_and_run_a_pose_network(
             torch.testing.assert_close(value, average[name], atol=2e-3, rtol=2e-3)
 
 
+def test_a_changed_sampler_takes_what_fits_and_a_changed_backbone_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    old = {f"net.{name}": value.numpy() for name, value in PoseModule().state_dict().items()}
+    lost = {
+        "net.sampler.query.bias": None,
+        "net.sampler.query.weight": np.zeros((3, 3), np.float32),
+    }
+    state = {n: lost.get(n, v) for n, v in old.items()}
+    state = {n: v for n, v in state.items() if v is not None}
+    monkeypatch.setattr("tracker.training.publish.load_state", lambda path: state)
+    new = PoseModule()
+    own_query = new.sampler.query.weight.clone()
+    restore(new, tmp_path / "old.onnx")
+    assert "sampler.query.bias" in caplog.text
+    assert "sampler.query.weight" in caplog.text
+    assert torch.equal(new.sampler.query.weight, own_query)
+    for name, value in new.state_dict().items():
+        if name not in ("sampler.query.bias", "sampler.query.weight"):
+            np.testing.assert_array_equal(value, old[f"net.{name}"])
+
+    state["net.heatmap.weight"] = np.zeros((3, 64, 1, 1), np.float32)
+    with pytest.raises(WeightsError, match=r"lacks 1 parameters .* heatmap\.weight"):
+        restore(new, tmp_path / "old.onnx")
+
+
 def test_train_and_run_a_detector(data: Path, tmp_path: Path) -> None:
     command = ["train", "detector", "--data", str(data), "--cache", str(data)]
+    command += ["--backbone-from", "nano"]
     assert main([*command, "--out", str(tmp_path), "--stages", "32:128"]) == 0
     find = Detector.load(tmp_path / "detector-nano.onnx")
     for size in ((240, 320), (100, 400)):
@@ -99,6 +129,14 @@ def test_the_best_cells_of_a_person_learn_it_and_no_cell_learns_two() -> None:
         assert (mine < person[0, number, 2:]).all()
     assert owner[0, best] == 0
     assert quality[0, best] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_detector_may_begin_with_the_backbone_of_a_pose_network() -> None:
+    pose, found = PoseModule(), DetectorModule()
+    restore(pose, weights.find("pose").path)
+    restore(found.backbone, weights.find("pose").path, "backbone.")
+    for name, value in found.backbone.state_dict().items():
+        assert torch.equal(value, pose.backbone.state_dict()[name]), name
 
 
 def test_ignored_people_teach_nothing() -> None:

@@ -20,6 +20,7 @@ def train(
     stages: tuple[str, ...] = (),
     teacher: Path | None = None,
     start_from: str | None = None,
+    backbone_from: str | None = None,
     name: str = "nano",
     seed: int = 0,
     device: Literal["cpu", "cuda"] = "cpu",
@@ -39,9 +40,11 @@ def train(
             default the project's own.
         stages: Instead of the recipe's: heatmap:CROPS:HEIGHT imle:CROPS:HEIGHT mixture:CROPS:HEIGHT
             for the pose network, IMAGES:SIDE for the detector.
-        teacher: A heatmap network (ncnn .param beside its .bin) that labels the people in the
-            pictures whom nobody labelled.
+        teacher: For the pose network, a heatmap network (ncnn .param beside its .bin) that labels
+            the people in the pictures whom nobody labelled; for the detector, a detector exported
+            as RTMDet is (.onnx), which is asked about every canvas.
         start_from: Begin with the weights of a shipped network (nano) or of an .onnx.
+        backbone_from: Begin a detector with the backbone of a pose network.
         name: The files will be pose-NAME.onnx or detector-NAME.onnx and .json.
         seed: Of the first weights, the order of the data and its augmentation.
         device: Of torch.
@@ -63,6 +66,7 @@ def train(
         stages=stages,
         teacher=teacher,
         start_from=start_from,
+        backbone_from=backbone_from,
         name=name,
         seed=seed,
         device=device,

@@ -11,7 +11,9 @@ from tracker.crops import OUTSIDE, crop_box, warp
 from tracker.geometry import Affine, box_iou
 from tracker.skeleton import COCO17
 
-UPPER, LOWER = np.arange(0, 11), np.arange(11, 17)
+PARTS = (np.arange(0, 7), np.arange(0, 11), np.arange(5, 13), np.arange(11, 17))
+"""Head and shoulders, the upper body, the trunk with its arms, the legs."""
+PART_SHARES = (0.25, 0.4, 0.15, 0.2)
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,10 @@ class CropAugment:
     scale: tuple[float, float] = (0.75, 1.3)
     shift: float = 0.06
     """Standard deviation of the centre, parts of the crop's height."""
-    half_body: float = 0.1
-    occlude: float = 0.15
-    low_resolution: float = 0.1
+    half_body: float = 0.35
+    """Part of the crops that show the head and shoulders, the upper body, … alone."""
+    occlude: float = 0.2
+    low_resolution: float = 0.15
     negative: float = 0.04
     """Part of the crops that show no person at all."""
 
@@ -138,9 +141,9 @@ def _inside(people: Float[np.ndarray, "n 4"], box: Float[np.ndarray, "4"]) -> bo
 
 
 def _half_body(person: Person, rng: np.random.Generator) -> Float[np.ndarray, "4"]:
-    """The box of the upper or the lower body alone: people stand behind tables."""
-    half = UPPER if rng.random() < 0.7 else LOWER
-    chosen = half[person.weight[half] > 0]
+    """The box of a part of the body: people stand behind tables and at the picture's edge."""
+    part = PARTS[rng.choice(len(PARTS), p=PART_SHARES)]
+    chosen = part[person.weight[part] > 0]
     if len(chosen) < 4:
         return person.box
     xy = person.keypoints[chosen]

@@ -1,10 +1,11 @@
 """Train the person detector: `surepose train detector --data DIR --out DIR`, resumable.
 
 Cells learn from the people they already fit best (task-aligned assignment, TOOD, arXiv
-2108.07755): for each person the ten cells of largest √score·IoU⁶ inside the box are positive.
+2108.07755): for each person the ten cells of largest √score·IoU⁶ inside the box are positive. With
+a teacher, every cell also learns what a trained detector says there of the very same canvas.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from tracker.nets.detector import STRIDES, DetectorConfig, DetectorModule
 from tracker.training.augment import CanvasAugment, CanvasSample, Scene, augment_canvas
 from tracker.training.data import DataError, box_labels, open_splits
 from tracker.training.loop import channels_last, cosine
+from tracker.training.teacher import DenseTeacher, Taught
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,7 @@ class DetectorStage:
 class DetectorRecipe:
     """The whole training in numbers."""
 
-    stages: tuple[DetectorStage, ...] = (
-        DetectorStage(110_000, 256),
-        DetectorStage(30_000, 352, CanvasAugment(mosaic=0.4)),
-    )
+    stages: tuple[DetectorStage, ...] = (DetectorStage(150_000, 320),)
     batch: int = 16
     learning_rate: float = 1.5e-3
     synthetic: float = 0.1
@@ -69,17 +68,26 @@ class DetectorBatch:
     exists: Bool[Tensor, "B n"]
     """False for padding."""
     ignore: Bool[Tensor, "B n"]
+    taught: Taught | None = None
+    """What a teacher says of every cell."""
 
     def to(self, device: str) -> "DetectorBatch":
         tensors = (self.image, self.box, self.exists, self.ignore)
-        return DetectorBatch(*(tensor.to(device, non_blocking=True) for tensor in tensors))
+        taught = None if self.taught is None else Taught(*(t.to(device) for t in self.taught))
+        image, box, exists, ignore = (t.to(device, non_blocking=True) for t in tensors)
+        return DetectorBatch(image, box, exists, ignore, taught)
 
 
 class DetectorTask:
     """What the trainer runs."""
 
     def __init__(
-        self, recipe: DetectorRecipe, data: Path, cache: Path, device: str = "cpu"
+        self,
+        recipe: DetectorRecipe,
+        data: Path,
+        cache: Path,
+        device: str = "cpu",
+        teacher: DenseTeacher | None = None,
     ) -> None:
         torch.manual_seed(recipe.seed)
         splits = open_splits(data, cache, recipe.synthetic)
@@ -87,6 +95,7 @@ class DetectorTask:
         self.shares = np.array([share for _, _, share in splits])
         self.recipe = recipe
         self.device = device
+        self.teacher = teacher
         self.total = sum(stage.images for stage in recipe.stages)
         self.net = channels_last(DetectorModule(recipe.net).to(device))
 
@@ -101,7 +110,10 @@ class DetectorTask:
             augment_canvas([self._scene(i, rng) for i in four], stage.size, rng, stage.canvas)
             for four in chosen.tolist()
         ]
-        return collate(samples)
+        batch = collate(samples)
+        if self.teacher is None:
+            return batch
+        return replace(batch, taught=self.teacher(np.stack([s.image for s in samples])))
 
     def _scene(self, source: int, rng: np.random.Generator) -> Scene:
         labels, images = self.sources[source]
@@ -127,12 +139,21 @@ def detection_losses(
     points: Float[Tensor, "N 2"],
     batch: DetectorBatch,
 ) -> dict[str, Tensor]:
-    """Quality focal loss of the scores, generalised IoU loss of the positive boxes."""
-    quality, owner = assign(box.detach(), logit.detach().sigmoid(), points, batch)
-    positive = quality > 0
-    total = quality.sum().clamp(min=1.0)
+    """Quality focal loss of the scores, generalised IoU loss of the positive boxes.
 
+    Where a teacher is surer of a cell than the labels are, its score and its box are what is due;
+    then nothing need be ignored.
+    """
+    quality, owner = assign(box.detach(), logit.detach().sigmoid(), points, batch)
     due = batch.box.gather(1, owner[..., None].expand(-1, -1, 4))
+    counted = ~(_inside_any(points, batch.box, batch.ignore) & (quality == 0))
+    if batch.taught is not None:
+        surer = batch.taught.score > quality
+        quality = torch.where(surer, batch.taught.score, quality)
+        due = torch.where(surer[..., None], batch.taught.box, due)
+        counted = torch.ones_like(counted)
+    positive = quality > 0.02
+    total = quality.sum().clamp(min=1.0)
     overlap = generalised_iou(box[positive], due[positive])
     box_loss = ((1 - overlap) * quality[positive]).sum() / total
 
@@ -140,7 +161,6 @@ def detection_losses(
         logit, quality, reduction="none"
     )
     focus = (logit.sigmoid() - quality).abs() ** 1.5
-    counted = ~(_inside_any(points, batch.box, batch.ignore) & ~positive)
     score_loss = (cross_entropy * focus.detach() * counted).sum() / total
     return {"score": score_loss, "box": 2.0 * box_loss}
 

@@ -2,11 +2,11 @@
 
 import hashlib
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.export import Dim
 
@@ -17,12 +17,14 @@ from tracker.nets.detector import DetectorModule, ExportedDetector
 from tracker.nets.pose import ExportedPose, PoseModule
 from tracker.training.augment import plain_crop
 from tracker.training.calibrate import calibrate, predict
-from tracker.training.data import Images, Split, held_out, pose_labels
+from tracker.training.data import Images, Split, calibration_rows, honest_labels
 from tracker.training.detector import DetectorRecipe
 from tracker.training.pose import PoseBatch, PoseRecipe, collate
 from tracker.weights import Weights
 
 N_HYPOTHESES = 8
+
+log = logging.getLogger("surepose.train")
 
 DATA_TERMS = [
     "Stanford 40 Actions (pictures; box by humans, keypoints by a network): research use",
@@ -85,8 +87,9 @@ def publish_detector(
     recipe: DetectorRecipe,
     seen: int,
     start: Weights | None = None,
+    backbone: Weights | None = None,
 ) -> Path:
-    """Export and write the card."""
+    """Export and write the card; `backbone` is the pose network whose backbone it began with."""
     height, width = 32 * Dim("rows", min=2, max=60), 32 * Dim("columns", min=2, max=60)
     path = folder / f"detector-{name}.onnx"
     sizes = data_sizes(Split.load(data, "train"))
@@ -99,11 +102,12 @@ def publish_detector(
     )
     card = {
         "kind": "detector",
-        "input": {"long_side": 384},
-        "threshold": 0.35,
+        "input": {"long_side": 320},
+        "threshold": 0.5,
         "recipe": asdict(recipe),
         "data_sizes": sizes,
         **_lineage("canvases_seen", seen, start),
+        "backbone_from": None if backbone is None else backbone.entry("sha256"),
     }
     return write_card(path, name, card, net, parity)
 
@@ -118,17 +122,26 @@ def _lineage(key: str, seen: int, start: Weights | None) -> dict[str, Any]:
     }
 
 
-def restore(net: torch.nn.Module, onnx_path: Path) -> None:
-    """Start from shipped weights: the graph keeps every parameter under its name."""
-    state = {name.removeprefix("net."): value for name, value in load_state(onnx_path).items()}
+def restore(net: torch.nn.Module, onnx_path: Path, part: str = "") -> None:
+    """Start from shipped weights: the graph keeps every parameter under its name.
+
+    `net` may be a part of the network, whose parameters are named `part`… in the whole. The sampler
+    may have changed since: it takes what fits and starts afresh with the rest.
+    """
+    prefix = "net." + part
+    state = {name.removeprefix(prefix): value for name, value in load_state(onnx_path).items()}
     own = net.state_dict()
-    missing = [n for n in own if n not in state and not n.endswith("num_batches_tracked")]
+    fits = {n: v for n, v in state.items() if n in own and v.shape == own[n].shape}
+    fresh = [n for n in own if n not in fits and not n.endswith("num_batches_tracked")]
+    missing = [n for n in fresh if not n.startswith("sampler.")]
     if missing:
         raise WeightsError(
             f"{onnx_path} is of another network: it lacks {len(missing)} parameters of this one, "
             f"first {missing[0]}"
         )
-    net.load_state_dict(own | {n: torch.from_numpy(state[n]) for n in own if n in state})
+    if fresh:
+        log.warning("not in %s, starts afresh: %s", onnx_path, ", ".join(fresh))
+    net.load_state_dict(own | {n: torch.from_numpy(v) for n, v in fits.items()})
 
 
 def data_sizes(split: Split) -> dict[str, dict[str, int]]:
@@ -144,18 +157,13 @@ def data_sizes(split: Split) -> dict[str, dict[str, int]]:
 
 
 def calibration_batches(data: Path, cache: Path) -> list[PoseBatch]:
-    """The people kept from training whose keypoints humans placed, as the network will see them."""
+    """The people kept from training, as the network will see them."""
     split = Split.load(data, "train")
-    labels = pose_labels(split)
+    labels = honest_labels(split)
     images = Images.open(split, cache)
-    rows = np.nonzero(held_out(labels) & labels.human)[0].tolist()
     samples = [
-        plain_crop(
-            images[int(labels.image[row])],
-            labels.person(row),
-            (256, 192),
-        )
-        for row in rows
+        plain_crop(images[int(labels.image[row])], labels.person(row), (256, 192))
+        for row in calibration_rows(labels)
     ]
     return [collate(samples[i : i + 32]) for i in range(0, len(samples), 32)]
 

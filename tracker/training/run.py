@@ -14,6 +14,7 @@ from tracker.training.loop import Net, Task, Trainer, TrainingError
 from tracker.training.pose import PoseRecipe, PoseTask, Stage
 from tracker.training.publish import publish_detector, publish_pose, restore
 from tracker.training.recipe import Recipe, read_recipe
+from tracker.training.teacher import DenseTeacher
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,11 @@ class Run:
     stages: Sequence[str] = ()
     """Instead of the recipe's."""
     teacher: Path | None = None
-    """Heatmap network (ncnn .param) that labels the people whom nobody labelled."""
+    """For a pose network, heatmaps (ncnn .param) that label the people whom nobody labelled; for a
+    detector, a detector (.onnx) to learn from."""
     start_from: str | None = None
+    backbone_from: str | None = None
+    """Pose network whose backbone a detector begins with."""
     name: str = "nano"
     seed: int = 0
     device: str = "cpu"
@@ -57,12 +61,15 @@ def train_detector(run: Run) -> Path:
     recipe = replace(_recipe(run, DetectorRecipe), seed=run.seed)
     if run.stages:
         recipe = replace(recipe, stages=tuple(map(DetectorStage.parse, run.stages)))
-    task = DetectorTask(recipe, run.data, run.cache, run.device)
+    teacher = DenseTeacher(run.teacher) if run.teacher is not None else None
+    task = DetectorTask(recipe, run.data, run.cache, run.device, teacher)
+    backbone = weights.find("pose", run.backbone_from) if run.backbone_from is not None else None
+    if backbone is not None:
+        restore(task.net.backbone, backbone.path, "backbone.")
     start = _start(run, "detector")
     trainer = _train(task, run, recipe.batch, start)
-    return publish_detector(
-        trainer.average.cpu(), run.data, run.out, run.name, recipe, trainer.seen, start
-    )
+    net = trainer.average.cpu()
+    return publish_detector(net, run.data, run.out, run.name, recipe, trainer.seen, start, backbone)
 
 
 def _recipe(run: Run, kind: type[Recipe]) -> Recipe:

@@ -1,20 +1,26 @@
-"""Keypoints by another network for the people whom nobody labelled.
+"""Other networks as teachers.
 
 Pictures labelled for their one acting person hold others in the background: smaller, blurred and
-half hidden, as in real video. A teacher's heatmaps label them once; the answers are kept.
+half hidden, as in real video. A teacher's heatmaps label their keypoints once; the answers are
+kept. A detector as teacher looks at every canvas anew.
 """
 
 import hashlib
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
+from scipy.special import expit
+from torch import Tensor
 
+import engines
 from tracker.crops import crop_box, warp
 from tracker.geometry import Affine
 from tracker.heatmaps import HeatmapNet
-from tracker.training.data import Images, PoseLabels, Split, box_labels
+from tracker.training.data import DataError, Images, PoseLabels, Split, box_labels
 
 LEAST_HEIGHT = 20.0
 """People lower than this show no limbs, px."""
@@ -108,3 +114,56 @@ def peaks(
     step = -np.stack([yy * gx - xy * gy, xx * gy - xy * gx], axis=1) / det[:, None]
     step = np.clip(np.where(bowl[:, None], step, 0.0), -1, 1)
     return np.column_stack([column, row]) + 0.5 + step, score
+
+
+class Taught(NamedTuple):
+    """What a detector says of every cell of a canvas, strides 8, 16, 32."""
+
+    box: Float[Tensor, "B N 4"]
+    """Canvas px."""
+    score: Float[Tensor, "B N"]
+
+
+class DenseTeacher:
+    """A one-stage person detector as RTMDet is exported: a map of five numbers for each stride.
+
+    BGR in, ImageNet mean and spread; (1, n, n, 5) out: logit, then the distances to the left, top,
+    right and bottom sides from the cell's corner, px.
+    """
+
+    MEAN = np.array([103.53, 116.28, 123.675], np.float32)
+    SPREAD = np.array([57.375, 57.12, 58.395], np.float32)
+
+    def __init__(self, path: Path) -> None:
+        self.engine = engines.load(path, "cpu", threads=1)
+        (image,) = self.engine.inputs
+        self.name, self.size = image.name, image.shape[-1]
+        if self.size is None:
+            raise DataError(f"{path} takes pictures of any size; a teacher needs a fixed one")
+
+    def __call__(self, canvas: UInt8[np.ndarray, "B size size 3"]) -> Taught:
+        """Ask about RGB canvases, each as large as the teacher's input."""
+        if canvas.shape[1:3] != (self.size, self.size):
+            raise DataError(
+                f"this teacher looks at canvases of {self.size} px, got {canvas.shape[1]}: "
+                f"use --stages IMAGES:{self.size}"
+            )
+        image = (canvas[..., ::-1].astype(np.float32) - self.MEAN) / self.SPREAD
+        answers = [self._ask(view) for view in image.transpose(0, 3, 1, 2)[:, None]]
+        box, score = (torch.from_numpy(np.stack(part)) for part in zip(*answers, strict=True))
+        return Taught(box, score)
+
+    def _ask(self, view: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """All cells of one canvas, fine to coarse: boxes and scores."""
+        maps = self.engine({self.name: np.ascontiguousarray(view)}).values()
+        by_stride = sorted((found[0] for found in maps), key=len, reverse=True)
+        cells = np.concatenate([found.reshape(-1, 5) for found in by_stride])
+        corner = np.concatenate([_corners(len(found), view.shape[-1]) for found in by_stride])
+        box = np.concatenate([corner - cells[:, 1:3], corner + cells[:, 3:]], axis=1)
+        return box.astype(np.float32), expit(cells[:, 0])
+
+
+def _corners(n: int, size: int) -> Float[np.ndarray, "N 2"]:
+    """Top-left corners of n × n cells, row by row, px."""
+    row, column = np.divmod(np.arange(n * n), n)
+    return np.stack([column, row], axis=1) * (size / n)
