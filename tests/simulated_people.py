@@ -95,3 +95,24 @@ def random_mixture(seed, K, D):
         np.stack([random_cov(rng, D) for _ in range(K)]),
         log_weight - np.logaddexp.reduce(log_weight),
     )
+
+
+def correlated(covs, rho, rng):
+    """Errors of these covariances, frame after frame: whitened, each is rho times the last one."""
+    errors, white = [], rng.normal(size=covs.shape[-1])
+    for cov in covs:
+        errors.append(np.linalg.cholesky(cov) @ white)
+        white = rho * white + np.sqrt(1 - rho**2) * rng.normal(size=len(white))
+    return np.stack(errors)
+
+
+def wanderer(body, frames, rng, height=200.0, fps=30):
+    """Keypoints of somebody who moves just as a `BodyMotion` says, from the middle of a picture."""
+    F, Q = body.seen(1 / fps)
+    root = np.linalg.cholesky(height**2 * Q + 1e-9 * np.eye(len(Q)))
+    speed = height * np.linalg.cholesky(body.start_cov) @ rng.normal(size=34)
+    x, path = np.concatenate([walker(0.0, height=height).ravel(), speed]), []
+    for _ in range(frames):
+        path.append(x[:34].reshape(17, 2).copy())
+        x = F @ x + root @ rng.normal(size=68)
+    return np.stack(path)

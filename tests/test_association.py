@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -7,30 +8,49 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 from simulated_people import law, seen, walker
 
-from tracker import association, hypotheses
+from tracker import association, hypotheses, noise
 from tracker.association import AssociationConfig
-from tracker.hypotheses import NoiseConfig
 from tracker.motion import BodyMotion, MotionConfig
+from tracker.noise import NoiseConfig
+from tracker.parts import Parts
 from tracker.skeleton import COCO17
 
 BODY = BodyMotion.of(COCO17, MotionConfig())
 CONFIG = AssociationConfig()
+NOISE = NoiseConfig()
+WHOLE = Parts(1)
 PLACES = [(100.0, 50.0), (160.0, 55.0), (900.0, 40.0)]
 
 
 def crowd(rng, places=PLACES, time=0.0):
-    return [hypotheses.measure(seen(walker(time, start), rng), NoiseConfig()) for start in places]
+    return measured([seen(walker(time, start), rng) for start in places])
 
 
-def one_frame_later(measurements):
-    starts = [hypotheses.start(z, BODY) for z in measurements]
-    return [hypotheses.predict(state, BODY.seen(1 / 30), 200.0) for state in starts]
+def measured(poses):
+    return noise.measure(poses, NOISE, 0.5, WHOLE)
 
 
-def associate(states, measurements, overlap=None):
+def one_frame_later(z):
+    people = hypotheses.start(z, BODY, WHOLE)
+    everybody = np.ones(len(z), dtype=bool)
+    return hypotheses.predict(people, everybody, 1 / 30, np.full(len(z), 200.0), BODY, WHOLE)
+
+
+def log_ratios(people, z, pairs=None):
+    pairs = association.near(people, z, CONFIG) if pairs is None else pairs
+    ratio = np.full((len(people), len(z)), -np.inf)
+    likelihood = hypotheses.score(people, z, pairs, 0.5, NOISE).log_likelihood
+    spread = association.birth_spread(BODY, WHOLE, CONFIG)
+    newborn = association.birth_log_density(z, spread)
+    ratio[tuple(pairs.T)] = likelihood - newborn[pairs[:, 1]]
+    return ratio
+
+
+def associate(people, z, overlap=None, weak=()):
     if overlap is None:
-        overlap = np.zeros((len(states), len(measurements)))
-    return association.associate(states, measurements, overlap, BODY, CONFIG)
+        overlap = np.zeros((len(people), len(z)))
+    is_weak = np.isin(np.arange(len(z)), weak)
+    return association.associate(log_ratios(people, z), overlap, is_weak, CONFIG)
 
 
 @law
@@ -53,8 +73,7 @@ def test_assignment_is_the_best_of_all(seed, T, N, least):
 def test_nobody_can_be_assigned(shape):
     assert association.assign(np.zeros(shape), 0.0) == []
     T, N = shape
-    rng = np.random.default_rng(0)
-    found = associate(one_frame_later(crowd(rng)[:T]), crowd(rng)[:N])
+    found = association.associate(np.zeros(shape), np.zeros(shape), np.zeros(N, bool), CONFIG)
     assert found == ((), tuple(range(T)), tuple(range(N)))
 
 
@@ -63,7 +82,7 @@ def test_everybody_finds_their_own_track_in_any_order(order):
     rng = np.random.default_rng(1)
     states = one_frame_later(crowd(rng))
     later = crowd(rng, time=1 / 30)
-    found = associate(states, [later[i] for i in order])
+    found = associate(states, later.select(np.array(order)))
     assert {(pair.track, order[pair.pose]) for pair in found.pairs} == {(0, 0), (1, 1), (2, 2)}
     assert all(pair.log_ratio > 0 for pair in found.pairs)
 
@@ -83,7 +102,7 @@ def test_overlap_joins_what_likelihood_leaves():
     far = crowd(rng, [(180.0, 60.0)])
     assert associate(states, far).pairs == ()
     (pair,) = associate(states, far, np.ones((1, 1))).pairs
-    assert pair.match is None
+    assert pair.by_overlap
 
 
 def test_overlap_never_takes_a_pose_from_a_likely_track():
@@ -91,7 +110,7 @@ def test_overlap_never_takes_a_pose_from_a_likely_track():
     states = one_frame_later(crowd(rng, PLACES[:2]))
     found = associate(states, crowd(rng, PLACES[1:2]), np.ones((2, 1)))
     assert [(pair.track, pair.pose) for pair in found.pairs] == [(1, 0)]
-    assert found.pairs[0].match is not None
+    assert not found.pairs[0].by_overlap
 
 
 def test_the_cheap_test_leaves_out_only_hopeless_pairs():
@@ -101,25 +120,26 @@ def test_the_cheap_test_leaves_out_only_hopeless_pairs():
     states = one_frame_later(crowd(rng, places))
     later = crowd(rng, places, time=1 / 30)
     near = association.near(states, later, CONFIG)
-    newborn = association.birth_log_density(later, BODY, CONFIG)
-    assert near.sum() < near.size / 3
-    assert near.diagonal().all()
-    for t, n in np.argwhere(~near):
-        assert hypotheses.match(states[t], later[n]).log_likelihood < newborn[n]
+    assert len(near) < 12 * 12 / 3
+    every = np.argwhere(np.ones((12, 12), dtype=bool))
+    hopeless = log_ratios(states, later, every)
+    hopeless[tuple(near.T)] = -np.inf
+    assert (np.diag(hopeless) == -np.inf).all()
+    assert hopeless.max() < 0
 
 
 def test_birth_density_is_the_mean_of_its_own_log():
     """Against draws from the spread of new people, and a pose with a keypoint left out."""
-    (z,) = crowd(np.random.default_rng(6), PLACES[:1])
-    measured = z.measured.copy()
-    measured[6:8] = False
-    z = hypotheses.Measurement(z.pose, z.likelihood, measured, z.height, z.gate)
-    keep = np.flatnonzero(measured)
+    z = crowd(np.random.default_rng(6), PLACES[:1])
+    is_measured = z.measured.copy()
+    is_measured[..., 6:8] = False
+    z = replace(z, measured=is_measured)
+    keep = np.flatnonzero(is_measured)
     one = np.kron(np.ones((17, 17)), np.eye(2))
-    spread = z.height**2 * (2.0**2 * one + 0.15**2 * BODY.correlation) + z.pose.cov[0]
+    spread = z.height[0] ** 2 * (2.0**2 * one + 0.15**2 * BODY.correlation) + z.R[0, 0]
     newborn = multivariate_normal(np.zeros(len(keep)), spread[np.ix_(keep, keep)])
     logs = newborn.logpdf(newborn.rvs(4000, random_state=0))
-    (got,) = association.birth_log_density([z], BODY, CONFIG)
+    (got,) = association.birth_log_density(z, association.birth_spread(BODY, WHOLE, CONFIG))
     assert abs(got - logs.mean()) < 6 * logs.std() / np.sqrt(len(logs))
 
 
@@ -137,5 +157,26 @@ def test_a_wild_keypoint_does_not_hide_a_pair():
     rng = np.random.default_rng(8)
     states = one_frame_later(crowd(rng, PLACES[:1]))
     wild = seen(walker(1 / 30, PLACES[0]), rng, outlier=(9, np.array([0.0, -900.0])))
-    (pair,) = associate(states, [hypotheses.measure(wild, NoiseConfig())]).pairs
-    assert pair.match is not None
+    (pair,) = associate(states, measured([wild])).pairs
+    assert not pair.by_overlap
+
+
+def test_a_weak_pose_goes_on_with_a_track_that_nothing_better_claims():
+    rng = np.random.default_rng(9)
+    states = one_frame_later(crowd(rng, PLACES[:1]))
+    later = crowd(rng, [PLACES[0], PLACES[0]], time=1 / 30)
+    (pair,) = associate(states, later, weak=[0]).pairs
+    assert pair.pose == 1
+    (pair,) = associate(states, later.select(np.array([0])), weak=[0]).pairs
+    assert pair.pose == 0
+
+
+def test_contested_are_pairs_that_could_nearly_as_well_be_exchanged():
+    gain = np.array([[30.0, 29.0, -np.inf], [28.0, 29.0, -np.inf], [-np.inf, -np.inf, 5.0]])
+    pairs = [(0, 0), (1, 1), (2, 2)]
+    assert association.contested(gain, pairs, 3.0) == {0, 1}
+    assert association.contested(gain, pairs, 1.0) == set()
+    lone = np.array([[9.0, 8.0]])
+    assert association.contested(lone, [(0, 0)], 3.0) == {0}
+    assert association.contested(lone, [(0, 0)], 0.5) == set()
+    assert association.contested(lone.T, [(0, 0)], 3.0) == {0}

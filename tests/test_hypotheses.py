@@ -7,30 +7,59 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from simulated_people import LEGS, law, random_cov, random_mixture, seen, walker
 
-from tracker import hypotheses, kalman, mixture
-from tracker.hypotheses import NoiseConfig, ReductionConfig
+from tracker import hypotheses, kalman, mixture, noise
+from tracker.hypotheses import ReductionConfig
 from tracker.motion import BodyMotion, MotionConfig
+from tracker.noise import Measurements, NoiseConfig
+from tracker.parts import Parts
 from tracker.skeleton import COCO17
 from tracker.types import Detection, Mixture, PoseMixture
 
 BODY = BodyMotion.of(COCO17, MotionConfig())
-NOISE = NoiseConfig()
+WHOLE, ALONE = Parts(1), Parts(17)
+NOISE = NoiseConfig(learn_rho=False)
 PLAIN = NoiseConfig(
-    inflation=1.0, floor=0.0, outlier_weight=1e-300, joint_gate=1 - 1e-15, prior_std=1e9
+    model="inflate",
+    inflation=1.0,
+    floor=0.0,
+    outlier_weight=1e-300,
+    joint_gate=1.0,
+    prior_std=1e9,
 )
 """Noise as the network gives it, no robustness: then the filter is exact."""
 FEW = ReductionConfig()
 KEEP_ALL = ReductionConfig(within=1e9, most=100, merge_below=0.0)
+ONLY = np.array([[0, 0]])
 seeds = st.integers(0, 2**32 - 1)
 
 
-def follow(poses, noise=NOISE, reduction=FEW, dt=1 / 30, height=200.0):
-    """The state after a run of poses."""
-    first, *rest = [hypotheses.measure(pose, noise) for pose in poses]
-    state = hypotheses.start(first, BODY)
-    for z in rest:
-        state = hypotheses.predict(state, BODY.seen(dt), height)
-        state = hypotheses.update(state, hypotheses.match(state, z), reduction)
+def measure(pose, config=NOISE, rho=0.5, parts=WHOLE):
+    return noise.measure([pose], config, rho, parts)
+
+
+def taken(pose, people, config=NOISE, reduction=FEW, rho=0.5, parts=WHOLE):
+    """People of whom the first has been seen in a pose."""
+    z = measure(pose, config, rho, parts)
+    rho = rho if config.model == "ar1" else 0.0
+    scores = hypotheses.score(people, z, ONLY, rho, config)
+    return hypotheses.update(people, z, scores, np.array([0]), reduction)
+
+
+def predict(people, dt=1 / 30, height=200.0, parts=WHOLE, seen=True):
+    return hypotheses.predict(people, np.array([seen]), dt, np.array([height]), BODY, parts)
+
+
+def follow(poses, config=NOISE, reduction=FEW, dt=1 / 30, rho=0.5, parts=WHOLE):
+    """The person after a run of poses."""
+    first, *rest = poses
+    people = hypotheses.start(measure(first, config, rho, parts), BODY, parts)
+    for pose in rest:
+        people = taken(pose, predict(people, dt, parts=parts), config, reduction, rho, parts)
+    return people
+
+
+def state_of(people, parts=WHOLE):
+    ((state, _),) = people.states(parts)
     return state
 
 
@@ -38,14 +67,14 @@ def walk(n, rng, **how):
     return [seen(walker(k / 30), rng, **how) for k in range(n)]
 
 
-def reported(state):
-    return state.mean[state.heaviest, :34].reshape(17, 2)
+def reported(people):
+    return people.keypoints(WHOLE)[0]
 
 
 def test_one_hypothesis_is_a_kalman_filter():
     rng = np.random.default_rng(0)
     poses = walk(6, rng, hypotheses=1)
-    state = follow(poses, PLAIN)
+    state = state_of(follow(poses, PLAIN))
     x = np.concatenate([poses[0].mixture.mean[0], np.zeros(34)])
     P = np.zeros((68, 68))
     P[:34, :34] = poses[0].mixture.cov[0]
@@ -55,9 +84,28 @@ def test_one_hypothesis_is_a_kalman_filter():
     for pose in poses[1:]:
         x, P = kalman.predict(x, P, F, 200.0**2 * Q)
         z, R = pose.mixture.mean[0], pose.mixture.cov[0]
-        x, P = kalman.update(x, P, kalman.innovate(x, P, z, R, np.ones(34, dtype=bool)))
+        innovation = kalman.innovate(z - x[:34], P[:34, :34] + R, np.ones(34, dtype=bool))
+        x, P = kalman.update(x, P, P[:, :34], innovation)
     assert_allclose(state.mean[0], x, rtol=1e-9, atol=1e-9)
     assert_allclose(state.cov[0], P, rtol=1e-8, atol=1e-9)
+
+
+def people_of(mix):
+    return hypotheses.gather([(mix, None)], WHOLE)
+
+
+def measurements_of(pose):
+    K, D = pose.mean.shape
+    return Measurements(
+        np.zeros(K, dtype=int),
+        pose.log_weight,
+        pose.mean[:, None],
+        pose.cov[:, None],
+        np.ones((K, 1, D)),
+        np.ones((1, 1, D), dtype=bool),
+        (np.exp(pose.log_weight) @ pose.mean)[None, None],
+        np.ones(1),
+    )
 
 
 @law
@@ -66,55 +114,55 @@ def test_without_reduction_the_update_is_bayes_rule(seed, M, K):
     """Log posterior = log prior + log likelihood + a constant, at every state."""
     rng = np.random.default_rng(seed)
     prior, pose = random_mixture(seed, M, 8), random_mixture(seed + 1, K, 4)
-    z = hypotheses.Measurement(pose, pose, np.ones(4, dtype=bool), 1.0, np.inf)
-    posterior = hypotheses.update(prior, hypotheses.match(prior, z), KEEP_ALL)
+    z = measurements_of(pose)
+    scores = hypotheses.score(people_of(prior), z, ONLY, 0.0, PLAIN)
+    posterior = state_of(hypotheses.update(people_of(prior), z, scores, np.array([0]), KEEP_ALL))
     x = rng.normal(size=(5, 8))
-    likelihood = np.array(
-        [
-            mixture.log_density(Mixture(pose.mean, pose.cov, pose.log_weight), position)
-            for position in x[:, :4]
-        ]
-    )
+    likelihood = np.array([mixture.log_density(pose, position) for position in x[:, :4]])
     constant = mixture.log_density(posterior, x) - mixture.log_density(prior, x) - likelihood
-    evidence = hypotheses.match(prior, z).log_likelihood
-    assert_allclose(constant, -evidence, rtol=1e-6, atol=1e-6)
+    assert_allclose(constant, -scores.log_likelihood[0], rtol=1e-6, atol=1e-6)
 
 
 def test_only_pairs_near_the_best_survive():
     prior, pose = random_mixture(1, 3, 8), random_mixture(2, 3, 4)
-    z = hypotheses.Measurement(pose, pose, np.ones(4, dtype=bool), 1.0, np.inf)
-    matched = hypotheses.match(prior, z)
-    scores = np.sort(matched.log_joint.ravel())[::-1]
+    people, z = people_of(prior), measurements_of(pose)
+    scores = hypotheses.score(people, z, ONLY, 0.0, PLAIN)
+    log_joint = np.sort(scores.log_joint)[::-1]
     for within in (0.0, 1.0, 3.0, 9.2):
-        few = hypotheses.update(prior, matched, ReductionConfig(within, 100, 0.0))
-        assert len(few) == (scores >= scores[0] - within).sum()
-    assert len(hypotheses.update(prior, matched, ReductionConfig(1e9, 2, 0.0))) == 2
+        few = hypotheses.update(people, z, scores, np.array([0]), ReductionConfig(within, 100, 0.0))
+        assert len(few.owner) == (log_joint >= log_joint[0] - within).sum()
+    two = hypotheses.update(people, z, scores, np.array([0]), ReductionConfig(1e9, 2, 0.0))
+    assert len(two.owner) == 2
 
 
-def test_measure_inflates_and_tempers():
+def test_measure_tempers_weights_by_what_is_news_and_inflates_if_asked():
     pose = seen(walker(0.0), np.random.default_rng(1), mirrored=0.3)
     few = mixture.reduce_hypotheses(pose.mixture)
-    z = hypotheses.measure(pose, replace(NOISE, inflation=2.0, prior_std=1e9))
-    assert_allclose(z.pose.mean, few.mean)
-    assert_allclose(z.pose.cov, 2 * few.cov + 0.25 * np.eye(34))
-    ratio = np.exp(few.log_weight[0] - few.log_weight[1])
-    assert np.exp(z.pose.log_weight[0] - z.pose.log_weight[1]) == pytest.approx(np.sqrt(ratio))
-    assert np.exp(z.likelihood.log_weight[-1]) == pytest.approx(NOISE.outlier_weight)
-    assert np.exp(z.likelihood.log_weight).sum() == pytest.approx(1)
+    log_ratio = few.log_weight[0] - few.log_weight[1]
+    cheap = replace(NOISE, model="inflate", inflation=2.0, prior_std=1e9)
+    for config, rho, scale, news in (
+        (cheap, 0.5, 2.0, 1 / 2),
+        (replace(cheap, model="ar1"), 0.5, 1.0, 1 / 3),
+        (replace(cheap, model="ar1"), 0.0, 1.0, 1.0),
+    ):
+        z = measure(pose, config, rho)
+        assert_allclose(z.mean[:, 0], few.mean)
+        assert_allclose(z.R[:, 0], scale * few.cov + 0.25 * np.eye(34))
+        assert z.log_weight[0] - z.log_weight[1] == pytest.approx(news * log_ratio)
+        assert np.exp(z.log_weight).sum() == pytest.approx(1)
 
 
 def test_what_is_left_without_the_prior_is_vaguer_and_silence_is_not_measured():
     pose = seen(walker(0.0), np.random.default_rng(1))
-    height = hypotheses.measure(pose, NOISE).height
-    prior = (NOISE.prior_std * height) ** 2
+    prior = (NOISE.prior_std * measure(pose).height[0]) ** 2
     variance = np.full(17, 1e-9)
     variance[3:7] = 0.5 * prior, 0.99 * prior, 8.9 * prior, 9.1 * prior
     vague = Mixture(pose.mixture.mean[:1], np.diag(variance.repeat(2))[None], np.zeros(1))
-    z = hypotheses.measure(replace(pose, mixture=vague), NOISE)
-    R = (np.diagonal(z.pose.cov[0])[::2] - NOISE.floor**2) / NOISE.inflation
+    z = measure(replace(pose, mixture=vague))
+    R = np.diagonal(z.R[0, 0])[::2] - NOISE.floor**2
     # 1 / (1 / v - 1 / prior), as long as that is no more than ten times v.
     assert_allclose(R[3:6], np.array([1.0, 9.9, 89.0]) * prior, rtol=1e-6)
-    assert list(np.flatnonzero(~z.measured)) == [12, 13]
+    assert list(np.flatnonzero(~z.measured[0, 0])) == [12, 13]
 
 
 @law
@@ -122,7 +170,7 @@ def test_what_is_left_without_the_prior_is_vaguer_and_silence_is_not_measured():
 def test_disbelief_brings_every_keypoint_inside_its_gate(seed, gate):
     rng = np.random.default_rng(seed)
     S, d = random_cov(rng, 6), 20 * rng.normal(size=6)
-    extra = hypotheses.disbelief(d, S, gate)
+    extra = noise.disbelief(d, noise.planar_nis(d, S), gate)
     for j in range(3):
         pair = slice(2 * j, 2 * j + 2)
         before = d[pair] @ np.linalg.solve(S[pair, pair], d[pair])
@@ -136,19 +184,12 @@ def test_disbelief_brings_every_keypoint_inside_its_gate(seed, gate):
 def test_one_wild_keypoint_moves_nobody(joint, jump):
     rng = np.random.default_rng(2)
     poses = walk(15, rng)
-    before = hypotheses.predict(follow(poses), BODY.seen(1 / 30), 200.0)
+    before = predict(follow(poses))
     good = seen(walker(0.5), rng, std=3.0)
     wild_mean = good.mixture.mean.copy()
     wild_mean[:, 2 * joint] += jump
     wild = replace(good, mixture=replace(good.mixture, mean=wild_mean))
-    after_good, after_wild = (
-        reported(
-            hypotheses.update(
-                before, hypotheses.match(before, hypotheses.measure(pose, NOISE)), FEW
-            )
-        )
-        for pose in (good, wild)
-    )
+    after_good, after_wild = (reported(taken(pose, before)) for pose in (good, wild))
     moved = np.linalg.norm(after_wild - after_good, axis=1)
     assert np.delete(moved, joint).max() < 3
     assert moved[joint] < 10
@@ -156,10 +197,9 @@ def test_one_wild_keypoint_moves_nobody(joint, jump):
 
 def test_a_pose_of_something_else_hardly_moves_a_person():
     rng = np.random.default_rng(3)
-    before = hypotheses.predict(follow(walk(15, rng)), BODY.seen(1 / 30), 200.0)
+    before = predict(follow(walk(15, rng)))
     elsewhere = seen(walker(0.5) + 150 * rng.normal(size=(17, 2)), rng)
-    z = hypotheses.measure(elsewhere, NOISE)
-    after = hypotheses.update(before, hypotheses.match(before, z), FEW)
+    after = taken(elsewhere, before)
     assert np.linalg.norm(reported(after) - reported(before), axis=1).max() < 6
 
 
@@ -167,10 +207,8 @@ def test_an_ambiguity_stays_open_until_the_pictures_settle_it():
     rng = np.random.default_rng(4)
     standing = [seen(walker(0.25), rng, mirrored=0.45) for _ in range(4)]
     both = follow(standing, dt=1 / 30)
-    assert len(both) >= 2
-    settled = hypotheses.predict(both, BODY.seen(1 / 30), 200.0)
-    z = hypotheses.measure(seen(walker(0.25), rng), NOISE)
-    settled = hypotheses.update(settled, hypotheses.match(settled, z), FEW)
+    assert len(both.owner) >= 2
+    settled = taken(seen(walker(0.25), rng), predict(both))
     assert np.exp(settled.log_weight.max()) > 0.99
     assert np.linalg.norm(reported(settled) - walker(0.25), axis=1)[LEGS].max() < 12
 
@@ -200,7 +238,7 @@ def test_nees_of_a_calibrated_network_is_chi_squared():
             z = truth[:34] + np.linalg.cholesky(R) @ rng.normal(size=34)
             mix = Mixture(z[None], R[None], np.zeros(1))
             poses.append(PoseMixture(Detection(box, 0.9), mix, np.ones(17)))
-        state = follow(poses, PLAIN)
+        state = state_of(follow(poses, PLAIN))
         error = truth - state.mean[0]
         nees.append(error @ np.linalg.solve(state.cov[0], error))
     assert abs(np.mean(nees) - 68) < 6 * np.sqrt(2 * 68 / n)

@@ -99,7 +99,7 @@ def test_accelerations_are_those_of_the_table_per_sample():
     """White noise of this density, averaged over a thirtieth of a second, has the measured rms."""
     wrist = 2 * COCO17.keypoint_names.index("left_wrist")
     per_axis = BODY.density[wrist, wrist] / motion.SAMPLE_PERIOD
-    assert np.sqrt(per_axis) == pytest.approx(1.5 * motion.ACCELERATION["wrist"])
+    assert np.sqrt(per_axis) == pytest.approx(motion.ACCELERATION["wrist"])
 
 
 def test_other_skeletons_move_too():

@@ -1,11 +1,18 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from simulated_people import box_of, seen, walker
+from simulated_people import box_of, correlated, seen, walker, wanderer
 
-from tracker.geometry import box_iou
+from tracker.geometry import Affine, box_iou
+from tracker.hypotheses import ReductionConfig
+from tracker.metrics import squared_mahalanobis
+from tracker.motion import BodyMotion, MotionConfig
+from tracker.noise import NoiseConfig
+from tracker.skeleton import COCO17
 from tracker.tracks import LifeConfig, MultiTracker, TrackerConfig, person_box
-from tracker.types import TrackStatus
+from tracker.types import Detection, Mixture, PoseMixture, TrackStatus
 
 FPS = 30
 WALK = {"start": (100.0, 50.0), "velocity": (80.0, 0.0)}
@@ -184,7 +191,8 @@ def test_tentative_tracks_are_looked_at_too():
 
 def test_a_box_fed_by_its_own_predictions_neither_grows_nor_shrinks():
     """A hundred frames without a detector: every crop is the tracker's own."""
-    rng, tracker = np.random.default_rng(9), MultiTracker()
+    patient = TrackerConfig(life=LifeConfig(undetected_memory=1e6))
+    rng, tracker = np.random.default_rng(9), MultiTracker(patient)
     still = {"start": (100.0, 50.0), "velocity": (0.0, 0.0)}
     film([still], 10, tracker=tracker)
     sizes = []
@@ -270,3 +278,133 @@ def test_reported_errors_hold_what_they_promise():
                 nees = (d * np.linalg.solve(track.keypoint_cov, d[..., None])[..., 0]).sum(axis=1)
                 inside, total = inside + (nees < 5.99).sum(), total + 17
     assert 0.95 < inside / total < 1
+
+
+NETWORK_COV = 4.0 * np.eye(34) + 1.5 * np.kron(np.ones((17, 17)), np.eye(2))
+
+
+def follow_with_correlated_errors(rho, config, frames=90, seed=0, skip=15):
+    """NEES of the pose for each dimension, share inside 95 % ellipses, and the tracker."""
+    rng, tracker = np.random.default_rng(seed), MultiTracker(config)
+    path = wanderer(BodyMotion.of(COCO17, config.motion), frames, rng)
+    errors = correlated(np.repeat(NETWORK_COV[None], frames, axis=0), rho, rng)
+    nees, inside = [], []
+    for frame, (truth, error) in enumerate(zip(path, errors, strict=True)):
+        mix = Mixture((truth.ravel() + error)[None], NETWORK_COV[None], np.zeros(1))
+        pose = PoseMixture(Detection(box_of(truth), 0.9), mix, np.full(17, 0.95))
+        tracks = tracker.update([pose], frame / FPS)
+        if frame >= skip:
+            (track,) = tracks
+            off = track.keypoints - truth
+            cov = track.state.cov[track.state.heaviest, :34, :34]
+            nees.append(squared_mahalanobis(off.reshape(1, 34), cov[None])[0] / 34)
+            inside.append((squared_mahalanobis(off, track.keypoint_cov) < 5.99).mean())
+    return np.mean(nees), np.mean(inside), tracker
+
+
+LIVELY = TrackerConfig(motion=MotionConfig(kappa=0.5), noise=NoiseConfig(floor=0.0))
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.8])
+def test_error_bars_are_honest_however_much_errors_of_successive_frames_are_alike(rho):
+    """Nobody tells the tracker how much that is."""
+    runs = [follow_with_correlated_errors(rho, LIVELY, seed=seed) for seed in range(3)]
+    assert 0.85 < np.mean([nees for nees, _, _ in runs]) < 1.15
+    assert 0.93 < np.mean([inside for _, inside, _ in runs]) < 0.975
+    assert np.mean([t.error_correlation for *_, t in runs]) == pytest.approx(rho, abs=0.2)
+
+
+def test_taking_correlated_errors_for_independent_ones_is_overconfident():
+    plain = replace(LIVELY, noise=NoiseConfig(model="inflate", inflation=1.0, floor=0.0))
+    nees, inside, tracker = follow_with_correlated_errors(0.8, plain)
+    assert nees > 1.2
+    assert inside < 0.9
+    # What can be watched without truth says the opposite: R must not be scaled by it.
+    assert tracker.consistency.nis < 0.5
+
+
+def test_honest_poses_raise_no_complaint_and_overconfident_ones_do():
+    _, _, honest = follow_with_correlated_errors(0.5, LIVELY, frames=110)
+    assert honest.consistency.complaint is None
+    assert honest.tracks[0].consistency.coverage > 0.9
+    small = replace(LIVELY, noise=replace(LIVELY.noise, scale=0.05, rho=0.0, learn_rho=False))
+    _, _, sure = follow_with_correlated_errors(0.0, small, frames=110)
+    assert "too small" in sure.consistency.complaint
+
+
+def test_one_gaussian_for_each_keypoint_follows_too():
+    config = TrackerConfig(reduction=ReductionConfig(per_keypoint=True))
+    reports = film([WALK], 40, tracker=MultiTracker(config), mirrored=0.3)
+    (track,) = reports[-1]
+    assert error(track, walker(39 / FPS, **WALK)) < 12
+    cov = track.state.cov[0].reshape(2, 17, 2, 2, 17, 2)
+    assert (cov[:, 3, :, :, 4] == 0).all()
+    assert (np.linalg.eigvalsh(track.state.cov[0]) > 0).all()
+    assert len(track.state) == 1
+
+
+def test_the_order_of_poses_does_not_matter():
+    people = [WALK, {"start": (300.0, 60.0), "velocity": (-80.0, 0.0)}]
+    runs = []
+    for order in (1, -1):
+        rng, tracker = np.random.default_rng(14), MultiTracker()
+        for frame in range(30):
+            poses = [seen(walker(frame / FPS, **person), rng) for person in people]
+            tracks = tracker.update(poses[::order], frame / FPS)
+        runs.append(sorted(tracks, key=lambda t: t.keypoints[0, 0]))
+    for one, other in zip(*runs, strict=True):
+        assert_allclose(one.keypoints, other.keypoints, atol=1e-6)
+        assert_allclose(one.keypoint_cov, other.keypoint_cov, atol=1e-6)
+
+
+def test_a_larger_picture_is_the_same_scene():
+    """Positions scale by three and covariances by nine, where no length in pixels is set."""
+    config = TrackerConfig(noise=NoiseConfig(floor=0.0))
+    runs = []
+    for scale in (1.0, 3.0):
+        rng, tracker = np.random.default_rng(15), MultiTracker(config)
+        for frame in range(25):
+            pose = seen(walker(frame / FPS, **WALK), rng)
+            grown = Affine(scale * np.eye(2), np.zeros(2)).mixture(pose.mixture)
+            box = Detection(scale * pose.detection.box, 0.9)
+            tracks = tracker.update([PoseMixture(box, grown, pose.visible)], frame / FPS)
+        runs.append(tracks[0])
+    assert_allclose(3 * runs[0].keypoints, runs[1].keypoints, rtol=1e-6)
+    assert_allclose(9 * runs[0].keypoint_cov, runs[1].keypoint_cov, rtol=1e-5)
+
+
+def test_a_faint_detection_starts_nobody_but_goes_on_with_somebody():
+    rng, tracker = np.random.default_rng(16), MultiTracker()
+    film([WALK], 10, tracker=tracker)
+    for frame in range(10, 16):
+        time = frame / FPS
+        both = [seen(walker(time, **WALK), rng), seen(walker(time, start=(800.0, 50.0)), rng)]
+        faint = [replace(p, detection=replace(p.detection, score=0.1)) for p in both]
+        tracks = tracker.update(faint, time)
+        assert [(t.id, t.status) for t in tracks] == [(1, TrackStatus.CONFIRMED)]
+    assert len(tracker.tracks) == 1
+
+
+def test_looking_ahead_moves_people_on_and_widens_their_bars():
+    tracker = MultiTracker()
+    film([WALK], 30, tracker=tracker)
+    now, later = 29 / FPS, 29 / FPS + 0.1
+    (today,), (ahead,) = tracker.at(now), tracker.at(later)
+    assert ahead.time == later
+    shift = (ahead.keypoints - today.keypoints).mean(axis=0)
+    assert_allclose(shift, [8.0, 0.0], atol=3)
+    assert np.trace(ahead.keypoint_cov.sum(axis=0)) > np.trace(today.keypoint_cov.sum(axis=0))
+    assert tracker.time == now
+
+
+def test_a_track_that_only_its_own_predictions_keep_alive_is_dropped():
+    """A pose network gives a pose wherever it is asked to look: a ghost would live forever."""
+    rng, tracker = np.random.default_rng(17), MultiTracker()
+    film([WALK], 10, tracker=tracker)
+    alive = []
+    for frame in range(10, 85):
+        pose = seen(walker(frame / FPS, **WALK), rng, track_id=1)
+        alive.append(bool(tracker.update([pose], frame / FPS)))
+    seconds = sum(alive) / FPS
+    assert 1.9 < seconds < 2.1
+    assert alive == sorted(alive, reverse=True)

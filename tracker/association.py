@@ -2,21 +2,20 @@
 
 First by likelihood: a pose goes to a track if the track explains it better than a new person would.
 What is left then goes by overlap, which catches a track whose prediction was wrong and sure of it.
+Poses of low score come last, and only to tracks that nothing better has claimed.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 
-from tracker import hypotheses
-from tracker.hypotheses import Match, Measurement
-from tracker.mixture import moments
+from tracker.hypotheses import People
 from tracker.motion import BodyMotion
-from tracker.types import Mixture
+from tracker.noise import Measurements, planar_gate, planar_nis
+from tracker.parts import Parts, planar
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +34,8 @@ class AssociationConfig:
     """Overlap of keypoints at which what likelihood left over is still joined."""
     least_iou: float = 0.5
     """The same for boxes."""
+    contested_within: float = 3.0
+    """Pairs are contested if exchanging them would cost less than this, nats."""
 
 
 class Pair(NamedTuple):
@@ -42,10 +43,10 @@ class Pair(NamedTuple):
 
     track: int
     pose: int
-    match: Match | None
-    """None where only the overlap speaks for the pair."""
     log_ratio: float
     """log p(pose | track) - log p(pose | new person), nats; zero where only overlap speaks."""
+    by_overlap: bool
+    contested: bool
 
 
 class Association(NamedTuple):
@@ -57,35 +58,34 @@ class Association(NamedTuple):
 
 
 def associate(
-    states: Sequence[Mixture],
-    measurements: Sequence[Measurement],
+    log_ratio: Float[np.ndarray, "T N"],
     overlap: Float[np.ndarray, "T N"],
-    motion: BodyMotion,
+    weak: Bool[np.ndarray, " N"],
     config: AssociationConfig,
 ) -> Association:
-    """Assign poses to tracks one to one, by likelihood and then by overlap.
+    """Assign poses to tracks one to one, by likelihood and then by overlap; weak poses last.
 
-    The overlap is zero where a track and a pose cannot be one person.
+    The ratio is -inf, or the overlap zero, where a track and a pose cannot be one person.
     """
-    matches = {
-        (int(t), int(n)): hypotheses.match(states[t], measurements[n])
-        for t, n in np.argwhere(near(states, measurements, config))
-    }
-    new_person = birth_log_density(measurements, motion, config)
-    log_ratio = np.full((len(states), len(measurements)), -np.inf)
-    for (t, n), matched in matches.items():
-        log_ratio[t, n] = matched.log_likelihood - new_person[n]
-    sure = assign(log_ratio, least=0.0)
-    left = np.where(overlap > 0, overlap, -np.inf)
-    for t, n in sure:
-        left[t, :] = left[:, n] = -np.inf
-    unsure = assign(left, least=0.0)
+    by_overlap = np.where(overlap > 0, overlap, -np.inf)
+    sure: list[tuple[int, int]] = []
+    unsure: list[tuple[int, int]] = []
+    free = np.ones(log_ratio.shape, dtype=bool)
+    for stage in (~weak, weak):
+        for gain, found in (log_ratio, sure), (by_overlap, unsure):
+            if not (free & stage).any():
+                continue
+            made = assign(np.where(free & stage, gain, -np.inf), least=0.0)
+            for t, n in made:
+                free[t, :] = free[:, n] = False
+            found += made
+    close = contested(log_ratio, sure, config.contested_within)
     pairs = (
-        *(Pair(t, n, matches[t, n], float(log_ratio[t, n])) for t, n in sure),
-        *(Pair(t, n, None, 0.0) for t, n in unsure),
+        *(Pair(t, n, float(log_ratio[t, n]), False, t in close) for t, n in sure),
+        *(Pair(t, n, 0.0, True, False) for t, n in unsure),
     )
-    missed = sorted(set(range(len(states))) - {pair.track for pair in pairs})
-    new = sorted(set(range(len(measurements))) - {pair.pose for pair in pairs})
+    missed = sorted(set(range(log_ratio.shape[0])) - {pair.track for pair in pairs})
+    new = sorted(set(range(log_ratio.shape[1])) - {pair.pose for pair in pairs})
     return Association(pairs, tuple(missed), tuple(new))
 
 
@@ -97,54 +97,87 @@ def assign(gain: Float[np.ndarray, "T N"], least: float) -> list[tuple[int, int]
     return [(int(t), int(n)) for t, n in zip(rows[made], columns[made], strict=True)]
 
 
-def near(
-    states: Sequence[Mixture], measurements: Sequence[Measurement], config: AssociationConfig
-) -> Bool[np.ndarray, "T N"]:
+def contested(
+    gain: Float[np.ndarray, "T N"], pairs: list[tuple[int, int]], within: float
+) -> set[int]:
+    """Tracks that could have another pose at nearly the same total gain.
+
+    Either a pose that nobody has, or that of another track which takes theirs in exchange.
+    """
+    if not pairs:
+        return set()
+    t, n = np.array(pairs).T
+    exchanged = gain[np.ix_(t, n)] + gain[np.ix_(t, n)].T
+    own = gain[t, n]
+    with np.errstate(invalid="ignore"):
+        loss = own[:, None] + own - exchanged
+    np.fill_diagonal(loss, np.inf)
+    free_pose = np.delete(gain, n, axis=1)[t].max(axis=1, initial=-np.inf)
+    free_track = np.delete(gain, t, axis=0)[:, n].max(axis=0, initial=-np.inf)
+    other = own - np.maximum(free_pose, free_track)
+    return set(t[np.minimum(loss.min(axis=1), other) < within].tolist())
+
+
+def near(people: People, z: Measurements, config: AssociationConfig) -> Int[np.ndarray, "P 2"]:
     """Pairs whose centres, the means of all keypoints, may coincide: cheap, before scoring."""
-    if not states or not measurements:
-        return np.zeros((len(states), len(measurements)), dtype=bool)
-    D = len(measurements[0].measured)
-    here, here_cov = _centres(states, D)
-    there, there_cov = _centres([z.pose for z in measurements], D)
-    slack = np.square([config.centre_std * z.height for z in measurements])
-    cov = here_cov[:, None] + there_cov + slack[:, None, None] * np.eye(2)
+    d = z.mean.shape[-1]
+    here, here_cov = _centres(
+        people.mean[..., :d], people.cov[..., :d, :d], people.log_weight, people.owner
+    )
+    there, there_cov = _centres(z.mean, z.R, z.log_weight, z.owner)
+    slack = np.square(config.centre_std * z.height)[:, None, None] * np.eye(2)
+    cov = here_cov[:, None] + there_cov + slack
     offset = there - here[:, None]  # (T, N, 2)
-    nis = (offset * np.linalg.solve(cov, offset[..., None])[..., 0]).sum(axis=-1)
-    return nis < hypotheses.planar_gate(config.gate)
+    return np.argwhere(planar_nis(offset, cov)[..., 0] < planar_gate(config.gate))
+
+
+def birth_spread(
+    motion: BodyMotion, parts: Parts, config: AssociationConfig
+) -> Float[np.ndarray, "B d d"]:
+    """Σ of new people of height 1: a place shared by all keypoints, and a shape."""
+    D = len(motion.correlation)
+    place = np.kron(np.ones((D // 2, D // 2)), np.eye(2))
+    return parts.matrix(config.place_std**2 * place + config.shape_std**2 * motion.correlation)
 
 
 def birth_log_density(
-    measurements: Sequence[Measurement], motion: BodyMotion, config: AssociationConfig
+    z: Measurements, spread: Float[np.ndarray, "B d d"]
 ) -> Float[np.ndarray, " N"]:
     """Expected log density of each pose, were it of a new person, nats: -½ log|2πe (Σ + R)|.
 
-    Σ, the spread of new people, has a place shared by all keypoints and a shape. The expectation
-    is over Σ itself, so no typical pose or posture is needed.
+    The expectation is over Σ, the spread of new people, itself, so no typical pose is needed.
     """
-    if not measurements:
-        return np.zeros(0)
-    D = len(motion.correlation)
-    place = np.kron(np.ones((D // 2, D // 2)), np.eye(2))
-    spread = config.place_std**2 * place + config.shape_std**2 * motion.correlation
-    height = np.array([z.height for z in measurements])
-    R = np.stack([moments(z.pose).cov for z in measurements])
-    measured = np.stack([z.measured for z in measurements])
-    both = measured[:, :, None] & measured[:, None]
-    cov = np.where(both, np.square(height)[:, None, None] * spread + R, np.eye(D))
-    log_det = 2 * np.log(np.diagonal(np.linalg.cholesky(cov), axis1=1, axis2=2)).sum(axis=1)
-    return -0.5 * (log_det + measured.sum(axis=1) * (1 + np.log(2 * np.pi)))
+    offset = z.mean - z.centre[z.owner]
+    total = z.R + offset[..., :, None] * offset[..., None, :]
+    R = _average(total, z.log_weight, z.owner)
+    both = z.measured[..., :, None] & z.measured[..., None, :]
+    cov = np.square(z.height)[:, None, None, None] * spread + R
+    factor = np.linalg.cholesky(cov if both.all() else np.where(both, cov, np.eye(R.shape[-1])))
+    log_det = 2 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=(-2, -1))
+    return -0.5 * (log_det + z.measured.sum(axis=(-2, -1)) * (1 + np.log(2 * np.pi)))
 
 
 def _centres(
-    mixtures: Sequence[Mixture], D: int
+    mean: Float[np.ndarray, "rows B d"],
+    cov: Float[np.ndarray, "rows B d d"],
+    log_weight: Float[np.ndarray, " rows"],
+    owner: Int[np.ndarray, " rows"],
 ) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 2 2"]]:
-    """Mean and covariance of the mean of all keypoints."""
-    gaussians = [moments(_centre(mixture, D)) for mixture in mixtures]
-    return np.stack([g.mean for g in gaussians]), np.stack([g.cov for g in gaussians])
+    """Mean and spread of the mean of all keypoints, as if they all erred together."""
+    points = mean.reshape(len(mean), -1, 2).mean(axis=1)
+    alone = planar(cov).reshape(len(mean), -1, 2, 2).mean(axis=1)
+    centre = _average(points, log_weight, owner)
+    offset = points - centre[owner]
+    between = offset[:, :, None] * offset[:, None, :]
+    return centre, _average(alone + between, log_weight, owner)
 
 
-def _centre(mixture: Mixture, D: int) -> Mixture:
-    K, J = len(mixture), D // 2
-    mean = mixture.mean[:, :D].reshape(K, J, 2).mean(axis=1)
-    cov = mixture.cov[:, :D, :D].reshape(K, J, 2, J, 2).mean(axis=(1, 3))
-    return Mixture(mean, cov, mixture.log_weight)
+def _average(
+    values: Float[np.ndarray, " rows *rest"],
+    log_weight: Float[np.ndarray, " rows"],
+    owner: Int[np.ndarray, " rows"],
+) -> Float[np.ndarray, " n *rest"]:
+    """Weighted sums over the rows of each owner."""
+    first = np.flatnonzero(np.diff(owner, prepend=-1))
+    weight = np.exp(log_weight).reshape(-1, *[1] * (values.ndim - 1))
+    return np.add.reduceat(weight * values, first, axis=0)

@@ -47,6 +47,15 @@ class Affine:
         mean = self.points(pose.mean.reshape(k, -1, 2)).reshape(k, d)
         return Mixture(mean, cov.reshape(k, d, d), pose.log_weight)
 
+    def vectors(self, v: Float[np.ndarray, "*batch n"]) -> Float[np.ndarray, "*batch n"]:
+        """Differences of points, velocities say, two numbers each: Av."""
+        return (v.reshape(*v.shape[:-1], -1, 2) @ self.linear.T).reshape(v.shape)
+
+    def box(self, box: Float[np.ndarray, "4"]) -> Float[np.ndarray, "4"]:
+        """The box around where two opposite corners of a box go: right for small turns."""
+        corners = self.points(box.reshape(2, 2))
+        return np.concatenate([corners.min(axis=0), corners.max(axis=0)])
+
     def for_cv2(self) -> Float[np.ndarray, "2 3"]:
         """The same map between pixel indices, as cv2.warpAffine wants it."""
         half = np.full(2, 0.5)

@@ -1,43 +1,30 @@
-"""One person: a Gaussian sum over the state, fed with Gaussian sums over the pose.
+"""People as Gaussian sums over their states, fed with Gaussian sums over their poses.
 
-Every hypothesis of the state meets every hypothesis of the pose; the pairs are scored first and
-only the few that matter are updated.
+Every hypothesis of a person meets every hypothesis of a pose; the pairs are scored first and only
+the few that matter are updated. All people of a frame are one batch, hypothesis after hypothesis.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
-from tracker import kalman
-from tracker.mixture import cap, merge, normalise, reduce_hypotheses
-from tracker.motion import BodyMotion, Step, body_height
-from tracker.types import Mixture, PoseMixture
-
-
-@dataclass(frozen=True, slots=True)
-class NoiseConfig:
-    """From what a network says of a pose to what a filter may believe of it."""
-
-    inflation: float = 2.0
-    """Covariances are multiplied by this, since errors of successive frames are alike.
-
-    2 with the shipped network: NEES of visible keypoints on three drawn scenes 1.7, 2.1 and 3.5,
-    due 2 (`python -m benchmarks.demo`); 1.5 gave 2.1, 2.6 and 3.9."""
-    floor: float = 0.5
-    """Least standard deviation of a coordinate, px."""
-    prior_std: float = 0.15
-    """Spread of a keypoint about the body that is known before any picture, heights."""
-    prior_relief: float = 10.0
-    """Taking the prior out of a pose multiplies no variance by more."""
-    prior_silence: float = 9.0
-    """A keypoint whose variance is this many times the prior's is not measured at all."""
-    outlier_weight: float = 0.01
-    """Probability that a pose has nothing to do with the person."""
-    outlier_std: float = 0.5
-    """Spread of the keypoints of such a pose, heights."""
-    joint_gate: float = 0.999
-    """A keypoint outside this region of its prediction is believed less, the further the less."""
+from tracker import kalman, mixture
+from tracker.kalman import Echo
+from tracker.motion import BodyMotion, constant_velocity
+from tracker.noise import (
+    Measurements,
+    NoiseConfig,
+    disbelief,
+    error_bar,
+    planar_gate,
+    planar_nis,
+)
+from tracker.parts import Parts
+from tracker.smoothing import Past, blend, remember, revise
+from tracker.types import LastErrors, Mixture
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,137 +37,417 @@ class ReductionConfig:
     """Pairs updated, and hypotheses kept."""
     merge_below: float = 0.25
     """Hypotheses nearer than this are one (`mixture.distances`)."""
+    per_keypoint: bool = False
+    """One Gaussian for each keypoint alone instead: several times as fast, no rivals, and
+    covariances of different keypoints are zero."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Measurement:
-    """A pose as a filter sees it: the likelihood Σₖ wₖ N(zₖ; Hx, Rₖ)."""
+class People:
+    """The hypotheses of T people, one person after another."""
 
-    pose: Mixture
-    """Positions zₖ with noise Rₖ."""
-    likelihood: Mixture
-    """The same, and a last, wide component for a pose that is wrong as a whole."""
-    measured: Bool[np.ndarray, " D"]
-    """False where the network says nothing."""
-    height: float
-    """Of the person, px."""
-    gate: float
-    """Squared distance in the plane beyond which a keypoint is believed less."""
+    owner: Int[np.ndarray, " M"]
+    """The person that a hypothesis belongs to, in growing order."""
+    log_weight: Float[np.ndarray, " M"]
+    """Normalised for each person."""
+    mean: Float[np.ndarray, "M B x"]
+    cov: Float[np.ndarray, "M B x x"]
+    error: Float[np.ndarray, "M B d"]
+    """What the last measurement was off by, px."""
+    trust: Float[np.ndarray, "M B d"]
+    """One over the error bar that it had, 1/px; zero where nothing is remembered."""
+    count: int
+    """T."""
+    echo: Echo | None = None
+    """The same errors seen from the present, where they may tell of the next."""
+    past: Past | None = None
+    """The last states, where a smoother wants them."""
+
+    def __len__(self) -> int:
+        return self.count
+
+    def select(self, keep: Bool[np.ndarray, " T"]) -> "People":
+        """Some of the people, as if there were no others."""
+        rows, place = keep[self.owner], np.cumsum(keep) - 1
+        return People(
+            place[self.owner[rows]],
+            self.log_weight[rows],
+            self.mean[rows],
+            self.cov[rows],
+            self.error[rows],
+            self.trust[rows],
+            int(keep.sum()),
+            past=None if self.past is None else self.past.rows(np.flatnonzero(rows)),
+        )
+
+    def pasts(self) -> list[Past]:
+        """The last states of each person, where they are kept."""
+        if self.past is None:
+            return []
+        return [self.past.rows(np.flatnonzero(self.owner == t)) for t in range(self.count)]
+
+    def keypoints(self, parts: Parts) -> Float[np.ndarray, "T J 2"]:
+        """The heaviest hypothesis of each person, px."""
+        order = np.lexsort((-self.log_weight, self.owner))
+        heaviest = order[np.flatnonzero(np.diff(self.owner[order], prepend=-1))]
+        position = self.mean[heaviest, :, : self.error.shape[-1]]
+        return parts.whole_vector(position).reshape(self.count, -1, 2)
+
+    def states(self, parts: Parts) -> list[tuple[Mixture, LastErrors]]:
+        """What a track keeps of each person."""
+        mean, cov = parts.whole_vector(self.mean, 2), parts.whole_matrix(self.cov, 2)
+        error, trust = parts.whole_vector(self.error), parts.whole_vector(self.trust)
+        ends = np.searchsorted(self.owner, np.arange(self.count + 1))
+        rows = [slice(a, b) for a, b in pairwise(ends)]
+        return [
+            (Mixture(mean[r], cov[r], self.log_weight[r]), LastErrors(error[r], trust[r]))
+            for r in rows
+        ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Match:
-    """M hypotheses of a state against K of a pose."""
+class Scores:
+    """Hypotheses of people against hypotheses of poses, for P pairs of a person and a pose.
 
-    innovation: kalman.Innovation
-    """Batch (M, K)."""
-    log_joint: Float[np.ndarray, "M K"]
+    S rows of hypotheses that meet, then one for each hypothesis of a person and a pose that is
+    wrong as a whole.
+    """
+
+    pairs: Int[np.ndarray, "P 2"]
+    """Person and pose."""
+    pair: Int[np.ndarray, " rows"]
+    """Which of them a row belongs to."""
+    person: Int[np.ndarray, " rows"]
+    """Hypothesis of the person."""
+    log_joint: Float[np.ndarray, " rows"]
     """Log of prior weights times likelihood, nats."""
+    log_likelihood: Float[np.ndarray, " P"]
+    """Log of p(pose | person), nats."""
+    pose: Int[np.ndarray, " S"]
+    """Hypothesis of the pose."""
+    innovation: kalman.Innovation
+    """Batch (S, B)."""
+    doubt: Float[np.ndarray, "S B d"]
+    """Variance added to keypoints that are not believed, px²."""
+    nis: Float[np.ndarray, "S J"]
+    """Of each keypoint alone, before anything is added."""
+    gain: Float[np.ndarray, "S B d"]
+    """Of the last error, what is left in this one."""
 
-    @property
-    def log_likelihood(self) -> float:
-        """Log of p(pose | person), nats."""
-        return float(np.logaddexp.reduce(self.log_joint, axis=None))
+
+def gather(
+    states: Sequence[tuple[Mixture, LastErrors | None]],
+    parts: Parts,
+    pasts: Sequence[Past] = (),
+) -> People:
+    """All people as one batch."""
+    counts = [len(state) for state, _ in states]
+    errors = [LastErrors.none(state) if error is None else error for state, error in states]
+    return People(
+        np.repeat(np.arange(len(states)), counts),
+        np.concatenate([state.log_weight for state, _ in states]),
+        parts.vector(np.concatenate([state.mean for state, _ in states]), 2),
+        parts.matrix(np.concatenate([state.cov for state, _ in states]), 2),
+        parts.vector(np.concatenate([error.mean for error in errors])),
+        parts.vector(np.concatenate([error.trust for error in errors])),
+        len(states),
+        past=Past.together(*pasts) if pasts else None,
+    )
 
 
-def measure(pose: PoseMixture, noise: NoiseConfig) -> Measurement:
-    """Reduce, temper and mask a network's pose.
+def start(z: Measurements, motion: BodyMotion, parts: Parts, lag: int = 0) -> People:
+    """People seen for the first time: their pose, and a velocity still to learn."""
+    K, B, d = z.mean.shape
+    cov = np.zeros((K, B, 2 * d, 2 * d))
+    cov[..., :d, :d] = z.R
+    height = z.height[z.owner, None, None, None]
+    cov[..., d:, d:] = height**2 * parts.matrix(motion.start_cov)
+    mean = np.concatenate([z.mean, np.zeros((K, B, d))], axis=-1)
+    trust = z.measured[z.owner] / z.size
+    past = Past.none(mean, lag) if lag else None
+    return People(z.owner, z.log_weight, mean, cov, np.zeros((K, B, d)), trust, len(z), past=past)
 
-    Both covariances and weights are tempered, p(z)^(1/inflation) component by component, so that
-    an ambiguity that lasts does not harden by being repeated. The network predicts pose given
-    picture: the more its variance v of a keypoint nears that of the prior σ², the more of its
-    answer is the prior, which must not be counted again in every frame. Taking the prior out
-    again leaves a variance of v / (1 - v/σ²), here at most `prior_relief` times v: a keypoint out
-    of sight stays loosely tied to its body. One of which the network says nothing is left out.
+
+def predict(
+    people: People,
+    seen: Bool[np.ndarray, " T"],
+    dt: float,
+    height: Float[np.ndarray, " T"],
+    motion: BodyMotion,
+    parts: Parts,
+) -> People:
+    """Move everybody ahead; those who were not seen in the last frame drift, and forget its errors.
+
+    What a measurement was off by, e = z - p, has the covariance of p and goes against it.
     """
-    few = reduce_hypotheses(pose.mixture)
-    height, D = body_height(pose.detection.box), few.mean.shape[1]
-    variance = np.exp(few.log_weight) @ np.diagonal(few.cov, axis1=1, axis2=2)  # (D,)
-    share = variance.reshape(-1, 2).mean(axis=1).repeat(2) / (noise.prior_std * height) ** 2
-    relief = np.sqrt(1 / np.maximum(1 - share, 1 / noise.prior_relief))
-    R = noise.inflation * few.cov * np.outer(relief, relief) + noise.floor**2 * np.eye(D)
-    tempered = normalise(Mixture(few.mean, R, few.log_weight / noise.inflation))
-    return Measurement(
-        tempered,
-        _with_outlier(tempered, noise.outlier_weight, noise.outlier_std * height),
-        share < noise.prior_silence,
-        height,
-        planar_gate(noise.joint_gate),
+    d = people.error.shape[-1]
+    unit = np.square(height)[people.owner, None, None, None]
+    density = unit * parts.matrix(motion.density)
+    mean, cov = kalman.glide(people.mean, people.cov, dt, density)
+    was = people.cov[..., :d]
+    moved = np.concatenate([was[..., :d, :] + dt * was[..., d:, :], was[..., d:, :]], axis=-2)
+    echo = Echo(people.error, people.cov[..., :d, :d], -moved)
+    lost = ~seen[people.owner]
+    trust = people.trust
+    step = motion.unseen(dt) if lost.any() else None
+    if step is not None:
+        mean_lost, cov_lost = kalman.predict(
+            parts.whole_vector(people.mean[lost], 2),
+            parts.whole_matrix(people.cov[lost], 2),
+            step.F,
+            unit[lost, 0] * step.Q,
+        )
+        mean[lost], cov[lost] = parts.vector(mean_lost, 2), parts.matrix(cov_lost, 2)
+        trust = np.where(lost[:, None, None], 0.0, people.trust)
+    past = people.past
+    if past is not None:
+        F = np.empty_like(people.cov)
+        F[:] = np.kron(constant_velocity(dt).F, np.eye(d))
+        if step is not None:
+            F[lost] = parts.matrix(step.F, 2)
+        past = remember(past, people.mean, people.cov, F)
+    return replace(people, mean=mean, cov=cov, trust=trust, echo=echo, past=past)
+
+
+def score(
+    people: People,
+    z: Measurements,
+    pairs: Int[np.ndarray, "P 2"],
+    rho: float,
+    noise: NoiseConfig,
+) -> Scores:
+    """Compare people with poses; ρ is the correlation of this frame's errors with the last."""
+    pair, m, k = _combinations(people.owner, z.owner, pairs)
+    d = z.mean.shape[-1]
+    measured = z.measured[z.owner[k]]
+    gain = rho * z.size[k] * people.trust[m]
+    position_cov = people.cov[..., :d, :d]
+    difference = z.mean[k] - people.mean[m, :, :d]
+    if rho > 0 and people.echo is not None:
+        echo = Echo(people.error[m], people.echo.cov[m], people.echo.cross[m, :, :d])
+        fresh = np.where(people.trust[m] > 0, np.sqrt(1 - rho**2), 1.0)
+        S = kalman.with_echo(position_cov[m], z.R[k], echo, gain, fresh)
+        difference = difference - gain * echo.mean
+    else:
+        S = position_cov[m] + z.R[k]
+    nis = planar_nis(difference, S)
+    doubt = disbelief(difference, nis, planar_gate(noise.joint_gate))
+    diagonal = np.arange(d)
+    S[..., diagonal, diagonal] += doubt
+    innovation = kalman.innovate(difference, S, measured)
+    prior = people.log_weight[m] + z.log_weight[k] + np.log1p(-noise.outlier_weight)
+    inside = prior + innovation.log_likelihood.sum(axis=-1)
+    wrong_pair, wrong_m, wrong = _wrong_as_a_whole(people, z, pairs, noise)
+    log_joint, all_pairs = np.append(inside, wrong), np.append(pair, wrong_pair)
+    log_likelihood = np.full(len(pairs), -np.inf)
+    np.logaddexp.at(log_likelihood, all_pairs, log_joint)
+    return Scores(
+        pairs,
+        all_pairs,
+        np.append(m, wrong_m),
+        log_joint,
+        log_likelihood,
+        k,
+        innovation,
+        doubt,
+        nis.reshape(len(m), nis.shape[1] * nis.shape[2]),
+        gain,
     )
 
 
-def start(measurement: Measurement, motion: BodyMotion) -> Mixture:
-    """The state of a person seen for the first time: the pose, and a velocity still to learn."""
-    pose = measurement.pose
-    K, D = pose.mean.shape
-    cov = np.zeros((K, 2 * D, 2 * D))
-    cov[:, :D, :D] = pose.cov
-    cov[:, D:, D:] = measurement.height**2 * motion.start_cov
-    return Mixture(np.hstack([pose.mean, np.zeros((K, D))]), cov, pose.log_weight)
+def update(
+    people: People,
+    z: Measurements,
+    scores: Scores,
+    chosen: Int[np.ndarray, " P"],
+    reduction: ReductionConfig,
+) -> People:
+    """The people given the poses they were matched with, in the order of the chosen pairs.
 
-
-def predict(state: Mixture, step: Step, height: float) -> Mixture:
-    """Move a person of some height, px, by a step of a body of height 1."""
-    mean, cov = kalman.predict(state.mean, state.cov, step.F, height**2 * step.Q)
-    return Mixture(mean, cov, state.log_weight)
-
-
-def match(state: Mixture, measurement: Measurement) -> Match:
-    """Score every pair of hypotheses."""
-    z, D = measurement.likelihood, len(measurement.measured)
-    mean, cov = state.mean[:, None], state.cov[:, None]
-    extra = disbelief(z.mean - mean[..., :D], cov[..., :D, :D] + z.cov, measurement.gate)
-    R = z.cov + extra[..., None] * np.eye(D)
-    innovation = kalman.innovate(mean, cov, z.mean[None], R, measurement.measured)
-    prior = state.log_weight[:, None] + z.log_weight
-    return Match(innovation, prior + innovation.log_likelihood)
-
-
-def update(state: Mixture, matched: Match, reduction: ReductionConfig) -> Mixture:
-    """The state given the pose it was matched with: update the surviving pairs, then merge."""
-    log_joint = matched.log_joint.ravel()
-    best = np.argsort(-log_joint, kind="stable")[: reduction.most]
-    best = best[log_joint[best] >= log_joint[best[0]] - reduction.within]
-    m, k = np.unravel_index(best, matched.log_joint.shape)
-    innovation = kalman.Innovation(
-        matched.innovation.factor[m, k],
-        matched.innovation.whitened[m, k],
-        matched.innovation.measured,
-    )
-    mean, cov = kalman.update(state.mean[m], state.cov[m], innovation)
-    posterior = normalise(Mixture(mean, cov, log_joint[best]))
-    return cap(merge(posterior, reduction.merge_below), reduction.most)
-
-
-def planar_gate(probability: float) -> float:
-    """Squared distance within which a point of the plane lies with this probability, χ²₂."""
-    return float(-2 * np.log1p(-probability))
-
-
-def disbelief(
-    difference: Float[np.ndarray, "*#batch D"], S: Float[np.ndarray, "*#batch D D"], gate: float
-) -> Float[np.ndarray, "*batch D"]:
-    """Extra variance, alone on each keypoint, that brings its squared distance down to a gate.
-
-    For a keypoint off by d with NIS = dᵀ S_jj⁻¹ d > gate it is |d|² (1/gate - 1/NIS), else zero. As
-    with a Student-t the influence of a keypoint falls again once it is absurdly far, and its cost
-    grows with the log of the distance only; the others are left as they are, since the extra
-    error is independent of theirs.
+    The surviving hypotheses are updated, then merged. A pose that is wrong as a whole moves nobody.
     """
-    d = difference.reshape(*difference.shape[:-1], -1, 2)
-    J = d.shape[-2]
-    blocks = np.einsum("...jajb->...jab", S.reshape(*S.shape[:-2], J, 2, J, 2))
-    (xx, xy), (_, yy) = np.moveaxis(blocks, (-2, -1), (0, 1))
-    x, y = d[..., 0], d[..., 1]
-    nis = (yy * x**2 - 2 * xy * x * y + xx * y**2) / (xx * yy - xy**2)
-    far = np.maximum(nis, gate)
-    return (np.square(d).sum(axis=-1) * (1 / gate - 1 / far)).repeat(2, axis=-1)
-
-
-def _with_outlier(pose: Mixture, weight: float, std: float) -> Mixture:
-    centre = np.exp(pose.log_weight) @ pose.mean
-    return Mixture(
-        np.vstack([pose.mean, centre]),
-        np.concatenate([pose.cov, std**2 * np.eye(len(centre))[None]]),
-        np.append(pose.log_weight + np.log1p(-weight), np.log(weight)),
+    rows, owner = survivors(scores, chosen, reduction)
+    m, d = scores.person[rows], z.mean.shape[-1]
+    mean, cov = people.mean[m], people.cov[m]
+    error, trust = (
+        np.zeros((len(rows), *z.mean.shape[1:])),
+        np.zeros((len(rows), *z.mean.shape[1:])),
     )
+    inside = rows < len(scores.pose)
+    good = rows[inside]
+    k, gain = scores.pose[good], scores.gain[good]
+    cross = people.cov[..., :d][m[inside]]
+    if people.echo is not None and gain.any():
+        back = people.echo.cross[m[inside]]
+        back *= gain[..., None, :]
+        cross += back
+    innovation = scores.innovation.rows(good)
+    pull = kalman.pull(cross, innovation)
+    mean[inside] += (pull.mT @ innovation.whitened[..., None])[..., 0]
+    cov[inside] -= pull.mT @ pull
+    error[inside] = z.mean[k] - mean[inside, :, :d]
+    doubt = scores.doubt[good]
+    size = error_bar(z.R[k] + doubt[..., None] * np.eye(d)) if doubt.any() else z.size[k]
+    trust[inside] = innovation.measured / size
+    past = None if people.past is None else people.past.rows(m)
+    if past is not None:
+        moved = revise(past.rows(np.flatnonzero(inside)), gain, innovation, pull)
+        order = np.argsort(np.append(np.flatnonzero(inside), np.flatnonzero(~inside)))
+        past = Past.together(moved, past.rows(np.flatnonzero(~inside))).rows(order)
+    weight = scores.log_joint[rows]
+    total = np.full(len(chosen), -np.inf)
+    np.logaddexp.at(total, owner, weight)
+    weight = weight - total[owner]
+    posterior = People(owner, weight, mean, cov, error, trust, len(chosen), past=past)
+    return _merged(posterior, reduction.merge_below)
+
+
+def best_rows(scores: Scores, chosen: Int[np.ndarray, " P"]) -> Int[np.ndarray, " P"]:
+    """Of each chosen pair, the two hypotheses that go best together."""
+    inside = len(scores.pose)
+    order = np.lexsort((-scores.log_joint[:inside], scores.pair[:inside]))
+    return order[np.searchsorted(scores.pair[:inside][order], chosen)]
+
+
+def learn_correlation(
+    people: People,
+    z: Measurements,
+    scores: Scores,
+    rows: Int[np.ndarray, " n"],
+    rho: float,
+) -> tuple[float, float]:
+    """Slope of the log likelihood of some matched hypotheses in ρ, and its Fisher information.
+
+    Given the last state. With the innovation d(ρ), its covariance S(ρ) = LLᵀ, w = L⁻¹d, u = -L⁻¹d'
+    and M = L⁻¹S'L⁻ᵀ they are wᵀu + ½ (wᵀMw - tr M) and uᵀu + ½ tr M².
+    """
+    if people.echo is None or len(rows) == 0:
+        return 0.0, 0.0
+    m, k = scores.person[rows], scores.pose[rows]
+    innovation = scores.innovation.rows(rows)
+    unit = z.size[k] * people.trust[m] * innovation.measured
+    fresh = np.where(unit > 0, np.sqrt(1 - rho**2), 1.0)
+    falls = np.where(unit > 0, -rho / fresh, 0.0)
+    d = unit.shape[-1]
+    back = people.echo.cross[m, :, :d] * unit[..., None, :]
+    kept = unit[..., :, None] * unit[..., None, :] * people.echo.cov[m]
+    new = falls[..., :, None] * fresh[..., None, :] * z.R[k]
+    change = back + back.mT + 2 * rho * kept + new + new.mT
+    change *= innovation.measured[..., :, None] & innovation.measured[..., None, :]
+    root, w = np.linalg.inv(innovation.factor), innovation.whitened
+    M = root @ change @ root.mT
+    u = (root @ (unit * people.error[m])[..., None])[..., 0]
+    curved = (w * (M @ w[..., None])[..., 0]).sum()
+    trace = np.trace(M, axis1=-2, axis2=-1).sum()
+    return float((w * u).sum() + 0.5 * (curved - trace)), float((u * u).sum() + 0.5 * (M * M).sum())
+
+
+def survivors(
+    scores: Scores, chosen: Int[np.ndarray, " P"], reduction: ReductionConfig
+) -> tuple[Int[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
+    """The rows worth an update, best first for each chosen pair, and the pair's place."""
+    place = np.full(len(scores.log_likelihood), -1)
+    place[chosen] = np.arange(len(chosen))
+    rows = np.flatnonzero(place[scores.pair] >= 0)
+    order = np.lexsort((-scores.log_joint[rows], place[scores.pair[rows]]))
+    rows = rows[order]
+    owner = place[scores.pair[rows]]
+    first = np.searchsorted(owner, np.arange(len(chosen)))[owner]
+    most = 1 if reduction.per_keypoint else reduction.most
+    near = scores.log_joint[rows] >= scores.log_joint[rows[first]] - reduction.within
+    kept = near & (np.arange(len(rows)) - first < most)
+    return rows[kept], owner[kept]
+
+
+def _combinations(
+    people: Int[np.ndarray, " M"], poses: Int[np.ndarray, " K"], pairs: Int[np.ndarray, "P 2"]
+) -> tuple[Int[np.ndarray, " S"], Int[np.ndarray, " S"], Int[np.ndarray, " S"]]:
+    """Pair, person's hypothesis and pose's hypothesis of everything that is to be compared."""
+    of_person, of_pose = _slots(people), _slots(poses)
+    m, k = of_person[pairs[:, 0]][:, :, None], of_pose[pairs[:, 1]][:, None, :]
+    pair, i, j = np.nonzero((m >= 0) & (k >= 0))
+    return pair, m[pair, i, 0], k[pair, 0, j]
+
+
+def _slots(owner: Int[np.ndarray, " n"]) -> Int[np.ndarray, "T most"]:
+    """The rows of each owner, filled up with -1."""
+    counts = np.bincount(owner)
+    place = np.arange(len(owner)) - np.searchsorted(owner, np.arange(len(counts)))[owner]
+    slots = np.full((len(counts), counts.max(initial=0)), -1)
+    slots[owner, place] = np.arange(len(owner))
+    return slots
+
+
+def _wrong_as_a_whole(
+    people: People, z: Measurements, pairs: Int[np.ndarray, "P 2"], noise: NoiseConfig
+) -> tuple[Int[np.ndarray, " rows"], Int[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+    """For each pair and each hypothesis of its person: that the pose is something else.
+
+    Its keypoints are then spread far and independently about the person.
+    """
+    pair, m, _ = _combinations(people.owner, np.arange(len(z)), pairs)
+    pose, d = pairs[pair, 1], z.mean.shape[-1]
+    variance = np.diagonal(people.cov[..., :d, :d], axis1=-2, axis2=-1)[m]
+    variance = variance + np.square(noise.outlier_std * z.height[pose])[:, None, None]
+    squared = np.square(z.centre[pose] - people.mean[m, :, :d]) / variance
+    logs = -0.5 * (squared + np.log(2 * np.pi * variance))
+    prior = people.log_weight[m] + np.log(noise.outlier_weight)
+    return pair, m, prior + (logs * z.measured[pose]).sum(axis=(-2, -1))
+
+
+def _merged(people: People, below: float) -> People:
+    """Hypotheses of one person that have become alike are joined."""
+    counts = np.bincount(people.owner, minlength=len(people))
+    several = np.flatnonzero(counts > 1)
+    if len(several) == 0:
+        return people
+    slots = _slots(people.owner)[several]  # (n, most)
+    there = slots >= 0
+    batch = Mixture(
+        people.mean[slots, 0],
+        people.cov[slots, 0],
+        np.where(there, people.log_weight[slots], -np.inf),
+    )
+    # Where people are tells who is who as well as where and how fast, for half of the cost.
+    groups = mixture.near_groups(mixture.first(batch, batch.mean.shape[-1] // 2), below)
+    if (groups.sum(axis=-1) <= 1).all():
+        return people
+    joined = mixture.merge_groups(batch, groups)
+    share = np.exp(np.where(groups, batch.log_weight[:, None], -np.inf) - _safe(joined.log_weight))
+    error, trust = (share @ v[slots, 0] for v in (people.error, people.trust))
+    n, g = np.nonzero(np.isfinite(joined.log_weight))
+    alone = counts[people.owner] == 1
+    owner = np.append(people.owner[alone], several[n])
+    order = np.argsort(owner, kind="stable")
+
+    def both(
+        single: Float[np.ndarray, " *rest"], new: Float[np.ndarray, " *other"]
+    ) -> Float[np.ndarray, " *both"]:
+        return np.concatenate([single[alone], new[n, g]])[order]
+
+    past = people.past
+    if past is not None:
+        blends = [
+            blend(
+                past.rows(slots[i][there[i]]),
+                people.mean[slots[i][there[i]]],
+                share[i][np.isfinite(joined.log_weight[i])][:, there[i]],
+                joined.mean[i][np.isfinite(joined.log_weight[i])][:, None],
+            )
+            for i in range(len(several))
+        ]
+        past = Past.together(past.rows(np.flatnonzero(alone)), *blends).rows(order)
+    return People(
+        owner[order],
+        both(people.log_weight, joined.log_weight),
+        both(people.mean, joined.mean[:, :, None]),
+        both(people.cov, joined.cov[:, :, None]),
+        both(people.error, error[:, :, None]),
+        both(people.trust, trust[:, :, None]),
+        people.count,
+        past=past,
+    )
+
+
+def _safe(log_weight: Float[np.ndarray, "n g"]) -> Float[np.ndarray, "n g 1"]:
+    return np.where(np.isfinite(log_weight), log_weight, 0.0)[..., None]

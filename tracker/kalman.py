@@ -1,14 +1,19 @@
 """The Kalman filter, pure and batched over leading axes.
 
 A state x has X = 2D numbers, D positions and then their D velocities; a measurement z has D numbers
-and sees the positions, H = [I 0]. Coordinates that are not measured are masked: their rows of H are
-zero and their noise is one, so that batches stay rectangular and every result is exact.
+and sees the positions, z = p + e. Coordinates that are not measured are masked: their innovations
+are zero and their noise is one, so that batches stay rectangular and every result is exact.
+
+The errors e of successive measurements may be correlated. What is left of the last one, e' = ce +
+independent noise, is known as well as the position then, z' - p': no further state is needed, only
+the covariance of the last position with the present state (measurement differencing, Bryson &
+Henrikson 1968).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -16,29 +21,43 @@ class Innovation:
     """What a measurement says beyond the prediction, before anything is updated."""
 
     factor: Float[np.ndarray, "*batch D D"]
-    """L of S = HPHᵀ + R = LLᵀ."""
+    """L of the covariance of the innovation, S = LLᵀ."""
     whitened: Float[np.ndarray, "*batch D"]
-    """L⁻¹(z - Hx)."""
-    measured: Bool[np.ndarray, " D"]
+    """L⁻¹ times the innovation."""
+    measured: Bool[np.ndarray, "*#batch D"]
 
     @property
     def nis(self) -> Float[np.ndarray, "*batch"]:
-        """Normalised innovation squared, (z - Hx)ᵀ S⁻¹ (z - Hx)."""
+        """Normalised innovation squared, dᵀ S⁻¹ d."""
         return np.asarray(np.square(self.whitened).sum(axis=-1))
 
     @property
     def log_likelihood(self) -> Float[np.ndarray, "*batch"]:
-        """Log of N(z; Hx, S) over the measured coordinates, nats."""
+        """Log of N(d; 0, S) over the measured coordinates, nats."""
         log_det = 2 * np.log(np.diagonal(self.factor, axis1=-2, axis2=-1)).sum(axis=-1)
-        dof = self.measured.sum()
+        dof = self.measured.sum(axis=-1)
         return np.asarray(-0.5 * (self.nis + log_det + dof * np.log(2 * np.pi)))
+
+    def rows(self, index: Int[np.ndarray, " n"]) -> "Innovation":
+        """Some of a batch."""
+        return Innovation(self.factor[index], self.whitened[index], self.measured[index])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Echo:
+    """What is known of the error e of the last measurement, once the state has moved on."""
+
+    mean: Float[np.ndarray, "*batch D"]
+    cov: Float[np.ndarray, "*batch D D"]
+    cross: Float[np.ndarray, "*batch X D"]
+    """cov(x, e)."""
 
 
 def predict(
     mean: Float[np.ndarray, "*batch X"],
     cov: Float[np.ndarray, "*batch X X"],
     F: Float[np.ndarray, "X X"],
-    Q: Float[np.ndarray, "X X"],
+    Q: Float[np.ndarray, "*#batch X X"],
 ) -> tuple[Float[np.ndarray, "*batch X"], Float[np.ndarray, "*batch X X"]]:
     """Move the state one step ahead: Fx, FPFᵀ + Q."""
     P = F @ cov @ F.T + Q
@@ -46,29 +65,91 @@ def predict(
     return mean @ F.T, (P + P.mT) / 2
 
 
+def glide(
+    mean: Float[np.ndarray, "*batch X"],
+    cov: Float[np.ndarray, "*batch X X"],
+    dt: float,
+    density: Float[np.ndarray, "*#batch D D"],
+) -> tuple[Float[np.ndarray, "*batch X"], Float[np.ndarray, "*batch X X"]]:
+    """`predict` at constant velocity, block by block: a tenth of its cost.
+
+    The noise is a white acceleration of this spectral density (`motion.constant_velocity`).
+    """
+    D = density.shape[-1]
+    pp, pv, vv = cov[..., :D, :D], cov[..., :D, D:], cov[..., D:, D:]
+    half = dt * (pv + 0.5 * dt * vv)
+    P = np.empty_like(cov)
+    P[..., :D, :D] = pp + half + half.mT + (dt**3 / 3) * density
+    P[..., :D, D:] = pv + dt * vv + (dt**2 / 2) * density
+    P[..., D:, :D] = P[..., :D, D:].mT
+    P[..., D:, D:] = vv + dt * density
+    return glide_mean(mean, dt), P
+
+
+def glide_mean(mean: Float[np.ndarray, "*batch X"], dt: float) -> Float[np.ndarray, "*batch X"]:
+    """(p, v) → (p + v dt, v)."""
+    D = mean.shape[-1] // 2
+    return np.concatenate([mean[..., :D] + dt * mean[..., D:], mean[..., D:]], axis=-1)
+
+
 def innovate(
-    mean: Float[np.ndarray, "*#batch X"],
-    cov: Float[np.ndarray, "*#batch X X"],
-    z: Float[np.ndarray, "*#batch D"],
-    R: Float[np.ndarray, "*#batch D D"],
-    measured: Bool[np.ndarray, " D"],
+    difference: Float[np.ndarray, "*batch D"],
+    S: Float[np.ndarray, "*batch D D"],
+    measured: Bool[np.ndarray, "*#batch D"],
 ) -> Innovation:
-    """Compare measurements with predictions: all that scoring needs, and half of an update."""
-    D = z.shape[-1]
-    both = measured[:, None] & measured
-    S = np.where(both, cov[..., :D, :D] + R, np.eye(D))
-    L = np.linalg.cholesky(S)
-    difference = np.where(measured, z - mean[..., :D], 0.0)
-    return Innovation(L, np.linalg.solve(L, difference[..., None])[..., 0], measured)
+    """Weigh what was measured beyond the prediction by its covariance.
+
+    All that scoring needs, and half of an update. L⁻¹d comes with L from one factorisation:
+    [[S, d], [dᵀ, big]] has the factor [[L, 0], [(L⁻¹d)ᵀ, …]].
+    """
+    D = difference.shape[-1]
+    bordered = np.empty((*S.shape[:-2], D + 1, D + 1))
+    both = measured[..., :, None] & measured[..., None, :]
+    bordered[..., :D, :D] = S if both.all() else np.where(both, S, np.eye(D))
+    bordered[..., D, :D] = np.where(measured, difference, 0.0)
+    bordered[..., :D, D] = bordered[..., D, :D]
+    bordered[..., D, D] = 1e200  # more than any dᵀS⁻¹d
+    L = np.linalg.cholesky(bordered)
+    return Innovation(L[..., :D, :D], L[..., D, :D], measured)
 
 
 def update(
     mean: Float[np.ndarray, "*batch X"],
     cov: Float[np.ndarray, "*batch X X"],
+    cross: Float[np.ndarray, "*batch X D"],
     innovation: Innovation,
 ) -> tuple[Float[np.ndarray, "*batch X"], Float[np.ndarray, "*batch X X"]]:
-    """Add GᵀL⁻¹(z - Hx) to x and take GᵀG from P, G = L⁻¹HP: symmetric by form, no inverse."""
-    D = innovation.whitened.shape[-1]
-    HP = np.where(innovation.measured[:, None], cov[..., :D, :], 0.0)
-    G = np.linalg.solve(innovation.factor, HP)
+    """Add GᵀL⁻¹d to x and take GᵀG from P, G = L⁻¹ cov(z, x): symmetric by form, no inverse.
+
+    Without memory, cross = cov(x, z) is the columns of P that belong to the positions.
+    """
+    G = pull(cross, innovation)
     return mean + (G.mT @ innovation.whitened[..., None])[..., 0], cov - G.mT @ G
+
+
+def pull(
+    cross: Float[np.ndarray, "*batch n D"], innovation: Innovation
+) -> Float[np.ndarray, "*batch D n"]:
+    """G = L⁻¹ cov(z, y): how the whitened innovation moves anything y that goes with z."""
+    seen = cross if innovation.measured.all() else cross * innovation.measured[..., None, :]
+    return np.linalg.solve(innovation.factor, seen.mT)
+
+
+def with_echo(
+    position_cov: Float[np.ndarray, "*batch D D"],
+    R: Float[np.ndarray, "*#batch D D"],
+    echo: Echo,
+    gain: Float[np.ndarray, "*batch D"],
+    fresh: Float[np.ndarray, "*batch D"],
+) -> Float[np.ndarray, "*batch D D"]:
+    """Covariance of z = p + gain∘e + fresh∘noise, where the noise has covariance R."""
+    S = fresh[..., :, None] * fresh[..., None, :]
+    S *= R
+    S += position_cov
+    back = echo.cross[..., : gain.shape[-1], :] * gain[..., None, :]
+    S += back
+    S += back.mT
+    kept = gain[..., :, None] * gain[..., None, :]
+    kept *= echo.cov
+    S += kept
+    return S

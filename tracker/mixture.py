@@ -3,6 +3,7 @@
 Weights stay logs, covariances stay full, and every function gives back a normalised mixture.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -21,7 +22,8 @@ class Moments(NamedTuple):
 
 def normalise(mixture: Mixture) -> Mixture:
     """Scale the weights to sum to one."""
-    return replace(mixture, log_weight=mixture.log_weight - _logsumexp(mixture.log_weight))
+    total = _logsumexp(mixture.log_weight)
+    return replace(mixture, log_weight=mixture.log_weight - total[..., None])
 
 
 def select(mixture: Mixture, index: Int[np.ndarray, " M"] | Bool[np.ndarray, " K"]) -> Mixture:
@@ -39,47 +41,93 @@ def prune(mixture: Mixture, within: float) -> Mixture:
 
 def cap(mixture: Mixture, most: int) -> Mixture:
     """Keep the heaviest components, heaviest first."""
-    return select(mixture, np.argsort(-mixture.log_weight, kind="stable")[:most])
+    best = np.argsort(-mixture.log_weight, axis=-1, kind="stable")[..., :most]
+    return normalise(
+        Mixture(
+            np.take_along_axis(mixture.mean, best[..., None], axis=-2),
+            np.take_along_axis(mixture.cov, best[..., None, None], axis=-3),
+            np.take_along_axis(mixture.log_weight, best, axis=-1),
+        )
+    )
+
+
+def stack(mixtures: Sequence[Mixture]) -> Mixture:
+    """A batch of mixtures; those of fewer components are filled up with some of weight zero."""
+    K, D = max(len(mixture) for mixture in mixtures), mixtures[0].mean.shape[1]
+    if all(len(mixture) == K for mixture in mixtures):
+        return Mixture(
+            np.stack([mixture.mean for mixture in mixtures]),
+            np.stack([mixture.cov for mixture in mixtures]),
+            np.stack([mixture.log_weight for mixture in mixtures]),
+        )
+    N = len(mixtures)
+    mean, log_weight = np.zeros((N, K, D)), np.full((N, K), -np.inf)
+    cov = np.tile(np.eye(D), (N, K, 1, 1))
+    for i, mixture in enumerate(mixtures):
+        k = len(mixture)
+        mean[i, :k], cov[i, :k], log_weight[i, :k] = mixture.mean, mixture.cov, mixture.log_weight
+    return Mixture(mean, cov, log_weight)
 
 
 def moments(mixture: Mixture) -> Moments:
     """Mean Σ wₖ mₖ and covariance Σ wₖ (Pₖ + (mₖ - m)(mₖ - m)ᵀ)."""
     if len(mixture) == 1:
         return Moments(mixture.mean[0], mixture.cov[0])
-    whole = _merge_groups(mixture, np.ones((1, len(mixture)), dtype=bool))
+    whole = merge_groups(mixture, np.ones((1, len(mixture)), dtype=bool))
     return Moments(whole.mean[0], whole.cov[0])
 
 
-def distances(mixture: Mixture) -> Float[np.ndarray, "K K"]:
+def distances(mixture: Mixture) -> Float[np.ndarray, "*batch K K"]:
     """Squared distance of each pair of means per dimension, in units of the mean covariance.
 
     (mᵢ - mⱼ)ᵀ P̄⁻¹ (mᵢ - mⱼ) / D with P̄ = Σ wₖ Pₖ: Salmond's measure, the same for both ways.
     """
-    mean_cov = np.einsum("k,kde->de", np.exp(mixture.log_weight), mixture.cov)
-    white = np.linalg.solve(np.linalg.cholesky(mean_cov), mixture.mean.T).T  # (K, D)
-    return np.square(white[:, None] - white).sum(axis=-1) / white.shape[1]
+    *batch, K, D = mixture.mean.shape
+    # As one product of matrices: einsum would take ten times as long.
+    weight, cov = np.exp(mixture.log_weight), mixture.cov.reshape(*batch, K, D * D)
+    mean_cov = (weight[..., None, :] @ cov).reshape(*batch, D, D)
+    white = np.linalg.solve(np.linalg.cholesky(mean_cov), mixture.mean.mT).mT  # (*batch, K, D)
+    return np.square(white[..., :, None, :] - white[..., None, :, :]).sum(axis=-1) / D
 
 
 def merge(mixture: Mixture, below: float) -> Mixture:
     """Join components closer than a distance, keeping the moments of the whole.
 
-    Greedy: the heaviest that is left takes in every other that is left and near.
+    Greedy: the heaviest that is left takes in every other that is left and near. In a batch,
+    mixtures of fewer components are filled up with some of weight zero.
     """
-    if len(mixture) == 1:
+    if mixture.mean.shape[-2] == 1:
         return mixture
+    return merge_groups(mixture, near_groups(mixture, below))
+
+
+def near_groups(mixture: Mixture, below: float) -> Bool[np.ndarray, "*batch M K"]:
+    """Who goes together; no components share a group that are farther than `below` from its head.
+
+    In a batch, mixtures of fewer groups are filled up with empty ones.
+    """
     near = distances(mixture) < below
-    left = np.ones(len(mixture), dtype=bool)
+    left = np.isfinite(mixture.log_weight)  # (*batch, K)
     groups = []
-    for k in np.argsort(-mixture.log_weight, kind="stable"):
-        if left[k]:
-            groups.append((near[k] | (np.arange(len(mixture)) == k)) & left)
-            left &= ~groups[-1]
-    return _merge_groups(mixture, np.stack(groups))
+    while left.any():
+        heaviest = np.where(left, mixture.log_weight, -np.inf).argmax(axis=-1)
+        head = np.arange(left.shape[-1]) == heaviest[..., None]
+        with_head = np.take_along_axis(near, heaviest[..., None, None], axis=-2)[..., 0, :]
+        groups.append((with_head | head) & left)
+        left = left & ~groups[-1]
+    return np.stack(groups, axis=-2)
 
 
 def reduce_hypotheses(mixture: Mixture, merge_below: float = 0.25, most: int = 3) -> Mixture:
     """The few Gaussians that matter among a network's many hypotheses."""
-    return cap(merge(mixture, merge_below), most)
+    if mixture.mean.shape[-2] == 1:
+        return mixture
+    groups = near_groups(mixture, merge_below)
+    if groups.shape[-2] <= most and (groups.sum(axis=-1) <= 1).all():
+        return mixture
+    weight = _logsumexp(np.where(groups, mixture.log_weight[..., None, :], -np.inf))
+    best = np.argsort(-weight, axis=-1, kind="stable")[..., :most]
+    return merge_groups(mixture, np.take_along_axis(groups, best[..., None], axis=-2))
 
 
 def sample(mixture: Mixture, n: int, rng: np.random.Generator) -> Float[np.ndarray, "n D"]:
@@ -98,6 +146,11 @@ def log_density(mixture: Mixture, x: Float[np.ndarray, "*batch D"]) -> Float[np.
 def marginal(mixture: Mixture, index: Int[np.ndarray, " d"]) -> Mixture:
     """The mixture over some of the coordinates."""
     return replace(mixture, mean=mixture.mean[:, index], cov=mixture.cov[:, index[:, None], index])
+
+
+def first(mixture: Mixture, d: int) -> Mixture:
+    """The mixture over its first coordinates."""
+    return replace(mixture, mean=mixture.mean[..., :d], cov=mixture.cov[..., :d, :d])
 
 
 def condition(
@@ -123,14 +176,18 @@ def condition(
     )
 
 
-def _merge_groups(mixture: Mixture, groups: Bool[np.ndarray, "M K"]) -> Mixture:
-    """One component for each group, with the moments of its members."""
-    log_share = np.where(groups, mixture.log_weight, -np.inf)
+def merge_groups(mixture: Mixture, groups: Bool[np.ndarray, "*batch M K"]) -> Mixture:
+    """One component for each group, with the moments of its members; of weight zero if none."""
+    *batch, K, D = mixture.mean.shape
+    log_share = np.where(groups, mixture.log_weight[..., None, :], -np.inf)
     log_weight = _logsumexp(log_share)
-    share = np.exp(log_share - log_weight[:, None])  # (M, K)
+    # Where a group is empty any shares do, as long as they give a covariance.
+    log_total = np.where(np.isfinite(log_weight), log_weight, 0.0)
+    share = np.exp(log_share - log_total[..., None])  # (*batch, M, K)
+    share[..., 0] += ~np.isfinite(log_weight)
     mean = share @ mixture.mean
-    offset = mixture.mean - mean[:, None]  # (M, K, D)
-    within = np.tensordot(share, mixture.cov, axes=1)
+    offset = mixture.mean[..., None, :, :] - mean[..., None, :]  # (*batch, M, K, D)
+    within = (share @ mixture.cov.reshape(*batch, K, D * D)).reshape(*mean.shape, D)
     between = (share[..., None] * offset).mT @ offset
     return normalise(Mixture(mean, within + between, log_weight))
 

@@ -60,7 +60,7 @@ class Step(NamedTuple):
 class MotionConfig:
     """How lively people are."""
 
-    kappa: float = 1.5
+    kappa: float = 1.0
     """Accelerations, as a multiple of those of everyday motion capture."""
     drift_time: float = 2.0
     """A person who is not seen is expected to walk on for about this long, s, …"""
@@ -158,9 +158,9 @@ def relaxing_velocity(dt: float, relaxation: float) -> Step:
     )
 
 
-def body_height(box: Float[np.ndarray, "4"]) -> float:
+def body_height(box: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch"]:
     """The long side of a person's box, px: the unit of all motion."""
-    return float((box[2:] - box[:2]).max())
+    return np.asarray((box[..., 2:] - box[..., :2]).max(axis=-1))
 
 
 def _edge_correlation(a: str, b: str) -> float:

@@ -12,6 +12,8 @@ from enum import StrEnum
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from tracker.consistency import NOTHING_SEEN, Consistency
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
@@ -25,6 +27,8 @@ class Frame:
     """Capture time, s, from the first frame of the stream."""
     stream: str = ""
     """Name of the stream; empty when there is only one."""
+    captured: float | None = None
+    """When it was captured, s since 1970 by this machine's clock; None in a recording."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,11 +45,14 @@ class Detection:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mixture:
-    """Gaussians over one vector, p(x) = Σₖ exp(log_weightₖ) N(x; meanₖ, covₖ)."""
+    """Gaussians over one vector, p(x) = Σₖ exp(log_weightₖ) N(x; meanₖ, covₖ).
 
-    mean: Float[np.ndarray, "K D"]
-    cov: Float[np.ndarray, "K D D"]
-    log_weight: Float[np.ndarray, " K"]
+    A batch of mixtures is one with leading axes; only some functions of `mixture` take it.
+    """
+
+    mean: Float[np.ndarray, "*batch K D"]
+    cov: Float[np.ndarray, "*batch K D D"]
+    log_weight: Float[np.ndarray, "*batch K"]
     """Normalised: logsumexp = 0."""
 
     def __len__(self) -> int:
@@ -74,6 +81,25 @@ class Mixture:
         offset = points - points[self.heaviest]
         between = offset[..., :, None] * offset[..., None, :]
         return np.einsum("k,kjab->jab", np.exp(self.log_weight), self.point_cov(n) + between)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LastErrors:
+    """What each hypothesis of a track holds to be the error of the last pose, z - p.
+
+    Errors of successive frames are alike, so that it tells of the next.
+    """
+
+    mean: Float[np.ndarray, "M D"]
+    """px."""
+    trust: Float[np.ndarray, "M D"]
+    """One over the error bar of the keypoint then, 1/px; zero where nothing is remembered."""
+
+    @classmethod
+    def none(cls, state: Mixture) -> "LastErrors":
+        """Nothing is remembered."""
+        nothing = np.zeros((len(state), state.mean.shape[1] // 2))
+        return cls(nothing, nothing)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,6 +160,14 @@ class Track:
     """Number of frames in which the person was seen."""
     last_seen: float
     """Capture time of the last of them, s."""
+    errors: LastErrors | None = None
+    """Of the last pose; None where nothing is known of them."""
+    contested: bool = False
+    """Another way to give poses to tracks was nearly as likely in this frame."""
+    consistency: Consistency = NOTHING_SEEN
+    """How well the poses have agreed with what was expected, over the last seconds."""
+    innovation: Float[np.ndarray, " D"] | None = None
+    """What the newest pose brought beyond the expectation, whitened; None while unseen."""
 
     @property
     def keypoints(self) -> Float[np.ndarray, "J 2"]:

@@ -1,0 +1,1 @@
+"""Our tracker against simpler filters and other people's: `python -m benchmarks.tracking`."""

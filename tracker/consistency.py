@@ -1,0 +1,88 @@
+"""Does what is measured agree with what was expected? Watched while a stream runs, without truth.
+
+The next pose is a test of the error bars before it: its squared distance from the prediction in
+units of their common error bars (NIS) should be one a coordinate, successive innovations should
+not be alike, and 95 keypoints of 100 should fall into their predicted 95 % ellipses.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+
+@dataclass(frozen=True, slots=True)
+class Consistency:
+    """Averages over the newest views of a person, or of everybody."""
+
+    nis: float = 1.0
+    """Normalised innovation squared for each coordinate; due 1."""
+    autocorrelation: float = 0.0
+    """Of whitened innovations of successive frames; due 0."""
+    coverage: float = 0.95
+    """Share of measured keypoints in the ellipse that should hold 95 % of them."""
+    views: int = 0
+    """How many views the averages have seen."""
+
+    def after(self, *views: "Consistency", horizon: int | None = None) -> "Consistency":
+        """Take in some single views; what lies back farther than the horizon, in views, fades."""
+        seen = self.views + len(views)
+        new = len(views) / (seen if horizon is None else min(seen, horizon))
+        nis, autocorrelation, coverage = (
+            sum(values) / len(views)
+            for values in zip(*((v.nis, v.autocorrelation, v.coverage) for v in views), strict=True)
+        )
+        return Consistency(
+            self.nis + new * (nis - self.nis),
+            self.autocorrelation + new * (autocorrelation - self.autocorrelation),
+            self.coverage + new * (coverage - self.coverage),
+            self.views + len(views),
+        )
+
+    @property
+    def complaint(self) -> str | None:
+        """One line, where the error bars are clearly not what they promise."""
+        if self.views < ENOUGH_VIEWS:
+            return None
+        facts = (
+            f"{self.coverage:.0%} of keypoints in their 95 % ellipses, NIS {self.nis:.2f}, due 1"
+        )
+        if self.nis > MOST_NIS or self.coverage < LEAST_COVERAGE:
+            return f"the error bars look too small for this video: {facts}"
+        return None
+
+
+NOTHING_SEEN = Consistency()
+
+ENOUGH_VIEWS = 100
+MOST_NIS, LEAST_COVERAGE = 2.0, 0.85
+"""Beyond these the error bars are too small, whatever else. A small NIS proves nothing: that is
+also what errors that are alike from frame to frame look like."""
+
+
+ELLIPSE = -2 * log(1 - 0.95)
+"""Squared distance within which 95 of 100 keypoints should lie, χ²₂."""
+
+
+def look(
+    innovation: Float[np.ndarray, "n D"],
+    last: Sequence[Float[np.ndarray, " D"] | None],
+    nis: Float[np.ndarray, "n J"],
+    measured: Bool[np.ndarray, "n D"],
+) -> list[Consistency]:
+    """Single views: from whitened innovations, those of the frame before, and NIS of keypoints.
+
+    What is not measured has an innovation of zero and is left out of the means.
+    """
+    before = np.stack([np.zeros(innovation.shape[1]) if w is None else w for w in last])
+    coordinates = np.maximum(measured.sum(axis=1), 1)
+    inside = (nis < ELLIPSE) & measured[:, ::2]
+    columns = (
+        np.square(innovation).sum(axis=1) / coordinates,
+        (innovation * before).sum(axis=1) / coordinates,
+        2 * inside.sum(axis=1) / coordinates,
+    )
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [Consistency(nis, alike, share, views=1) for nis, alike, share in rows]

@@ -1,0 +1,1 @@
+"""How well people were followed, against a truth: identities, motion, error bars."""

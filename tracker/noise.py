@@ -1,0 +1,217 @@
+"""From what a network says of a pose to what a filter may believe of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf, log1p
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from tracker import mixture
+from tracker.mixture import normalise
+from tracker.motion import SAMPLE_PERIOD, body_height
+from tracker.parts import Parts, planar
+from tracker.types import Mixture, PoseMixture
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseConfig:
+    """How far the error bars of a network hold."""
+
+    model: Literal["ar1", "inflate"] = "ar1"
+    """Errors of successive frames are alike: either that is modelled, or covariances are inflated.
+
+    In "ar1" the error of a keypoint, in units of its error bar, is rho times the last one and the
+    rest new; in "inflate" errors are taken as independent, and covariances × `inflation`."""
+    rho: float = 0.5
+    """Correlation of errors 1/30 s apart; where it is learnt, what is assumed at first."""
+    learn_rho: bool = True
+    """Follow the correlation that makes the measurements most likely (ADR 0012)."""
+    inflation: float = 2.0
+    """Of the cheap model. 2 suits rho ≈ 0.7."""
+    scale: float = 1.0
+    """Covariances are multiplied by this in either model, where a network is overconfident."""
+    floor: float = 0.5
+    """Least standard deviation of a coordinate, px."""
+    prior_std: float = 0.15
+    """Spread of a keypoint about the body that is known before any picture, heights."""
+    prior_relief: float = 10.0
+    """Taking the prior out of a pose multiplies no variance by more."""
+    prior_silence: float = 9.0
+    """A keypoint whose variance is this many times the prior's is not measured at all."""
+    outlier_weight: float = 0.01
+    """Probability that a pose has nothing to do with the person."""
+    outlier_std: float = 0.5
+    """Spread of the keypoints of such a pose, heights."""
+    joint_gate: float = 0.999
+    """A keypoint outside this region of its prediction is believed less, the further the less."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measurements:
+    """The poses of N people as a filter sees them, all their K hypotheses one after another.
+
+    Of one pose the likelihood is Σₖ wₖ N(zₖ; p, Rₖ) and a wide, weak Gaussian: it may be wrong as a
+    whole.
+    """
+
+    owner: Int[np.ndarray, " K"]
+    """The pose that a hypothesis belongs to."""
+    log_weight: Float[np.ndarray, " K"]
+    mean: Float[np.ndarray, "K B d"]
+    """zₖ, px."""
+    R: Float[np.ndarray, "K B d d"]
+    size: Float[np.ndarray, "K B d"]
+    """Error bar of each keypoint, |R_jj|^¼: what correlated errors are measured in, px."""
+    measured: Bool[np.ndarray, "N B d"]
+    """False where the network says nothing."""
+    centre: Float[np.ndarray, "N B d"]
+    """Mean of the hypotheses, px."""
+    height: Float[np.ndarray, " N"]
+    """Of the people, px."""
+
+    def __len__(self) -> int:
+        return len(self.height)
+
+    def select(self, index: Int[np.ndarray, " n"]) -> "Measurements":
+        """Some of the poses, in a new order."""
+        rows = np.concatenate([np.flatnonzero(self.owner == n) for n in index] or [index])
+        place = np.full(len(self), -1)
+        place[index] = np.arange(len(index))
+        return Measurements(
+            place[self.owner[rows]],
+            self.log_weight[rows],
+            self.mean[rows],
+            self.R[rows],
+            self.size[rows],
+            self.measured[index],
+            self.centre[index],
+            self.height[index],
+        )
+
+
+def measure(
+    poses: Sequence[PoseMixture], noise: NoiseConfig, rho: float, parts: Parts
+) -> Measurements:
+    """Reduce, temper and mask a network's poses.
+
+    An ambiguity that lasts must not harden by being repeated, so that weights are tempered by the
+    share of a frame that is news: (1 - ρ)/(1 + ρ) with correlated errors, else 1/inflation.
+    The network predicts pose given picture: the more its variance v of a keypoint nears that of the
+    prior σ², the more of its answer is the prior, which must not be counted again in every frame.
+    Taking the prior out again leaves a variance of v / (1 - v/σ²), here at most `prior_relief`
+    times v: a keypoint out of sight stays loosely tied to its body. One of which the network says
+    nothing is left out.
+    """
+    ar1 = noise.model == "ar1"
+    inflation, news = (
+        (1.0, (1 - rho) / (1 + rho)) if ar1 else (noise.inflation, 1 / noise.inflation)
+    )
+    few = mixture.stack([pose.mixture for pose in poses])
+    few = mixture.reduce_hypotheses(few) if parts.count == 1 else _one_each(few)
+    height = np.array([body_height(pose.detection.box) for pose in poses])
+    R = noise.scale * inflation * parts.matrix(few.cov)  # (N, K, B, d, d)
+    variance = np.einsum("nk,nkd->nd", np.exp(few.log_weight), _diagonal(few.cov))
+    prior = np.square(noise.prior_std * height)[:, None]
+    share = variance.reshape(len(poses), -1, 2).mean(axis=-1).repeat(2, axis=-1) / prior
+    if (share > 0.01).any():  # else there is nothing to take out
+        relief = parts.vector(np.sqrt(1 / np.maximum(1 - share, 1 / noise.prior_relief)))
+        R = R * (relief[..., :, None] * relief[..., None, :])[:, None]
+    R = R + noise.floor**2 * np.eye(R.shape[-1])
+    weight = normalise(Mixture(few.mean, few.cov, news * few.log_weight)).log_weight
+    owner, k = np.nonzero(np.isfinite(weight))
+    R = R[owner, k]
+    return Measurements(
+        owner,
+        weight[owner, k],
+        parts.vector(few.mean)[owner, k],
+        R,
+        error_bar(R),
+        parts.mask(share < noise.prior_silence),
+        parts.vector(np.einsum("nk,nkd->nd", np.exp(weight), few.mean)),
+        height,
+    )
+
+
+def error_bar(R: Float[np.ndarray, "*batch d d"]) -> Float[np.ndarray, "*batch d"]:
+    """One length for each keypoint, |R_jj|^¼, given to both of its coordinates.
+
+    It grows with any affine map as areas do.
+    """
+    (xx, xy), (_, yy) = np.moveaxis(planar(R), (-2, -1), (0, 1))
+    return np.sqrt(np.sqrt(xx * yy - xy**2)).repeat(2, axis=-1)
+
+
+def planar_gate(probability: float) -> float:
+    """Squared distance within which a point of the plane lies with this probability, χ²₂."""
+    return -2 * log1p(-probability) if probability < 1 else inf
+
+
+def planar_nis(
+    difference: Float[np.ndarray, "*#batch d"], S: Float[np.ndarray, "*#batch d d"]
+) -> Float[np.ndarray, "*batch j"]:
+    """Squared distance of each keypoint alone, dᵀ S_jj⁻¹ d."""
+    x, y = difference[..., ::2], difference[..., 1::2]
+    (xx, xy), (_, yy) = np.moveaxis(planar(S), (-2, -1), (0, 1))
+    return np.asarray((yy * x**2 - 2 * xy * x * y + xx * y**2) / (xx * yy - xy**2))
+
+
+def disbelief(
+    difference: Float[np.ndarray, "*batch d"], nis: Float[np.ndarray, "*batch j"], gate: float
+) -> Float[np.ndarray, "*batch d"]:
+    """Extra variance, alone on each keypoint, that brings its squared distance down to a gate.
+
+    For a keypoint off by d with NIS = dᵀ S_jj⁻¹ d > gate it is |d|² (1/gate - 1/NIS), else zero. As
+    with a Student-t the influence of a keypoint falls again once it is absurdly far, and its cost
+    grows with the log of the distance only; the others are left as they are, since the extra
+    error is independent of theirs.
+    """
+    squared = difference[..., ::2] ** 2 + difference[..., 1::2] ** 2
+    return (squared * (1 / gate - 1 / np.maximum(nis, gate))).repeat(2, axis=-1)
+
+
+class ErrorCorrelation:
+    """The correlation ρ of errors 1/30 s apart, followed where it makes the data most likely."""
+
+    def __init__(self, config: NoiseConfig) -> None:
+        self.rho = config.rho if config.model == "ar1" else 0.0
+        self._learns = config.model == "ar1" and config.learn_rho
+        self._known = FIRST_GUESS_WORTH
+
+    def over(self, dt: float) -> float:
+        """Correlation of errors some time apart: it dies out exponentially."""
+        return float(self.rho ** (dt / SAMPLE_PERIOD)) if self.rho > 0 and dt > 0 else 0.0
+
+    def learn(self, slope: float, information: float, dt: float) -> None:
+        """Climb the log likelihood, given its slope in ρ(dt) and how much that tells.
+
+        A step of Fisher scoring in θ = artanh ρ(dt); what is long past is forgotten slowly.
+        """
+        if not self._learns or information <= 0:
+            return
+        rho = self.over(dt)
+        bend = 1 - rho**2
+        self._known = min(self._known + bend**2 * information, MOST_KNOWN)
+        step = np.clip(bend * slope / self._known, -0.5, 0.5)
+        moved = np.clip(np.tanh(np.arctanh(rho) + step), 0.0, MOST_CORRELATION)
+        self.rho = float(moved ** (SAMPLE_PERIOD / dt))
+
+
+FIRST_GUESS_WORTH = 100.0
+"""Information in the first guess of artanh ρ: a standard deviation of 0.1."""
+MOST_KNOWN = 20_000.0
+"""Information that is kept at most: some twenty seconds of one person."""
+MOST_CORRELATION = 0.8
+"""A learnt ρ goes no higher. Errors of a network in a still scene hardly change for seconds, then
+jump: the likelihood asks for 0.95 and more there, and error bars come out too small (ADR 0012)."""
+
+
+def _one_each(poses: Mixture) -> Mixture:
+    """The moments of every mixture of a batch."""
+    *batch, K, _ = poses.mean.shape
+    return poses if K == 1 else mixture.merge_groups(poses, np.ones((*batch, 1, K), dtype=bool))
+
+
+def _diagonal(cov: Float[np.ndarray, "*batch d d"]) -> Float[np.ndarray, "*batch d"]:
+    return np.diagonal(cov, axis1=-2, axis2=-1)
