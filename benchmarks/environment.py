@@ -1,54 +1,5 @@
-"""Where a number was measured: what every stored result carries."""
+"""Where a number was measured: `surepose bench` needs it, too, so it lives in the package."""
 
-import os
-import platform
-import subprocess
-import sys
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from tracker.environment import environment
 
-_PACKAGES = ("surepose", "numpy", "scipy", "onnxruntime", "opencv-python", "torch")
-
-
-def environment() -> dict[str, object]:
-    """The command, the machine, the versions, the commit, the time."""
-    return {
-        "command": ["python", *sys.orig_argv[1:]],
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "machine": {
-            "cpu": _cpu(),
-            "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
-            "system": platform.platform(),
-        },
-        "versions": {"python": platform.python_version(), **_versions()},
-    }
-
-
-def _commit() -> str | None:
-    """Of the checkout that holds this file; "+" when it has changes."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
-    try:
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
+__all__ = ["environment"]

@@ -10,6 +10,10 @@ from engines.errors import InputError
 
 Arrays = Mapping[str, np.ndarray]
 
+BUCKETS = (1, 2, 4, 8, 16, 32, 64)
+"""GPU engines fill a batch, the rows of their first input, up to the next of these: each has its
+buffers and its CUDA graph."""
+
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
@@ -58,3 +62,8 @@ def check_inputs(specs: tuple[TensorSpec, ...], inputs: Arrays) -> None:
         if not due[name].fits(array):
             came = TensorSpec(name, array.shape, array.dtype)
             raise InputError(f"the graph takes {due[name]}, got {came}")
+
+
+def bucket(n: int) -> int:
+    """The batch that n rows are filled up to."""
+    return next((size for size in BUCKETS if size >= n), n)

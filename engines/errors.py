@@ -3,6 +3,7 @@
 EngineError
 ├── GraphError     the file: missing, corrupt, or beyond this runtime
 ├── DeviceError    the machine: a device or a library that is not there
+├── CacheError     the folder of plans: full or not to be written
 └── InputError     the caller: also a ValueError
 """
 
@@ -17,6 +18,10 @@ class GraphError(EngineError):
 
 class DeviceError(EngineError):
     """A device was asked for that this machine or this installation does not have."""
+
+
+class CacheError(EngineError):
+    """A plan cannot be kept."""
 
 
 class InputError(EngineError, ValueError):

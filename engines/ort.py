@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnxruntime as ort
@@ -24,24 +25,29 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 class OrtEngine:
     """A graph on ONNX Runtime; `engines.load` builds it."""
 
-    def __init__(self, path: Path, device: str, threads: int | None = None) -> None:
+    def __init__(
+        self, path: Path, device: str, threads: int | None = None, *, half: bool = False
+    ) -> None:
         """
         Args:
             path: The .onnx file.
             device: "cpu" or "cuda".
             threads: Of one operator; None takes every core this process may use.
+            half: Run the trunk in fp16 (on the CPU the rounding alone is done, for comparison).
         """
         self._name = path.name
+        self._half = half
         self._device = device
-        self._threads = threads or _usable_cores()
-        self._session = _open(path, device, self._threads)
+        self._threads = threads or usable_cores()
+        self._session = _open(path, device, self._threads, half)
         self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
 
     def describe(self) -> str:
         where = "CPU" if self._device == "cpu" else "CUDA"
         threads = f"{self._threads} thread{'s' * (self._threads != 1)}"
-        return f"ONNX Runtime {ort.__version__} on {where}, {threads}"
+        low = ", trunk in fp16" if self._half else ""
+        return f"ONNX Runtime {ort.__version__} on {where}, {threads}{low}"
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         check_inputs(self.inputs, inputs)
@@ -61,7 +67,31 @@ def devices() -> tuple[str, ...]:
     return tuple(device for device, provider in _PROVIDERS.items() if provider in there)
 
 
-def _open(path: Path, device: str, threads: int) -> ort.InferenceSession:
+def simplify(path: Path) -> bytes:
+    """The graph after the passes that keep it standard ONNX: folding, fusing of batch norms."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 4
+    with TemporaryDirectory() as folder:
+        options.optimized_model_filepath = str(Path(folder) / path.name)
+        try:
+            ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise _not_a_graph(path, error) from error
+        return Path(options.optimized_model_filepath).read_bytes()
+
+
+def _in_half(path: Path) -> bytes:
+    from engines.graph import lowered  # needs onnx, which plain use does not
+
+    return lowered(path, "fp16").SerializeToString()
+
+
+def _not_a_graph(path: Path, error: Exception) -> GraphError:
+    return GraphError(f"{path} is not a graph that ONNX Runtime can run: {_line(error)}")
+
+
+def _open(path: Path, device: str, threads: int, half: bool) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # errors reach the user as exceptions
@@ -69,11 +99,10 @@ def _open(path: Path, device: str, threads: int) -> ort.InferenceSession:
     # stalls every operator when another process has that core.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = ort.InferenceSession(path, options, providers=[_PROVIDERS[device]])
+        graph = _in_half(path) if half else path
+        session = ort.InferenceSession(graph, options, providers=[_PROVIDERS[device]])
     except Exception as error:  # ONNX Runtime has a dozen kinds, all derived from Exception alone
-        raise GraphError(
-            f"{path} is not a graph that ONNX Runtime can run: {_line(error)}"
-        ) from error
+        raise _not_a_graph(path, error) from error
     if _PROVIDERS[device] not in session.get_providers():
         raise DeviceError(
             f"ONNX Runtime could not start on {device} and fell back to "
@@ -93,7 +122,7 @@ def _spec(node: ort.NodeArg) -> TensorSpec:
     return TensorSpec(node.name, shape, np.dtype(_DTYPES[node.type]))
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """Those that this process may use, where the system says; else all."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import engines
-from engines import DeviceError, EngineError, GraphError, InputError, TensorSpec
+from engines import CacheError, DeviceError, EngineError, GraphError, InputError, TensorSpec
+from engines.gpu import Gpu, gpu
 
 A, B = np.arange(6.0).reshape(3, 2), np.array([10.0, -1.0])
 
@@ -46,24 +47,67 @@ def test_wrong_inputs_are_refused_with_what_came_and_what_was_due(engine, inputs
         engine(inputs)
 
 
-def test_a_missing_device_is_an_error_and_never_a_step_down(tmp_path):
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"device": "npu"}, "no device 'npu': choose one of auto, cpu, cuda"),
+        ({"backend": "tvm"}, "no backend 'tvm': choose one of ort, openvino, tensorrt"),
+        ({"precision": "int8"}, "no precision 'int8': choose one of fp32, fp16, bf16"),
+        ({"precision": "fp16"}, "fp16 is for GPUs, and no NVIDIA GPU is here"),
+        ({"precision": "fp16", "device": "cpu"}, "fp16 is for GPUs, a CPU gains nothing"),
+        ({"device": "cuda"}, "the driver finds no NVIDIA GPU: check nvidia-smi"),
+        ({"backend": "tensorrt"}, "backend tensorrt needs an NVIDIA GPU"),
+        ({"backend": "rtx"}, "backend rtx needs an NVIDIA GPU"),
+        ({"backend": "tensorrt", "device": "cpu"}, "runs on NVIDIA GPUs only"),
+    ],
+)
+def test_what_is_not_there_is_an_error_and_never_a_step_down(
+    tmp_path, no_gpu, asked, message, caplog
+):
     path = affine(tmp_path / "a.onnx", A, B)
-    with pytest.raises(DeviceError, match=r"'npu'.*runs on .*cpu"):
-        engines.load(path, "npu")
+    with caplog.at_level(logging.INFO, "engines"), pytest.raises(DeviceError, match=message):
+        engines.load(path, **asked)
+    assert not caplog.messages
 
 
-def test_cuda_without_its_provider_says_what_to_install(tmp_path, monkeypatch):
+@pytest.fixture
+def no_gpu(monkeypatch):
+    for module in ("engines.gpu", "engines.build", "engines.backends"):
+        monkeypatch.setattr(f"{module}.gpu", lambda: None)
+
+
+@pytest.fixture
+def bare_gpu(monkeypatch):
+    """A GPU, and no library that runs on it."""
+    monkeypatch.setattr("engines.backends.gpu", lambda: Gpu("NVIDIA Test 1", "SM86", "13.0"))
     monkeypatch.setattr("engines.ort.devices", lambda: ("cpu",))
-    with pytest.raises(DeviceError, match=r"runs on cpu; install onnxruntime-gpu"):
-        engines.load(affine(tmp_path / "a.onnx", A, B), "cuda")
+    monkeypatch.setattr("engines.backends.find_spec", lambda name: None)
 
 
-def test_auto_picks_a_device_that_is_there_and_says_so(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("engines.ort.devices", lambda: ("cpu",))
+def test_a_gpu_without_a_library_says_what_to_install(tmp_path, bare_gpu):
+    path = affine(tmp_path / "a.onnx", A, B)
+    with pytest.raises(DeviceError, match=r"NVIDIA Test 1 is here, .*surepose\[tensorrt\]"):
+        engines.load(path, "cuda")
+
+
+def test_auto_says_why_it_leaves_a_gpu_alone(tmp_path, caplog, bare_gpu):
+    path = affine(tmp_path / "a.onnx", A, B)
+    with caplog.at_level(logging.INFO, "engines"):
+        engine = engines.load(path)
+    assert "on CPU" in engine.describe()
+    assert caplog.messages[-1].endswith("(NVIDIA Test 1 is here, and no library that runs on it)")
+
+
+def test_auto_picks_a_device_that_is_there_and_says_so(tmp_path, caplog, no_gpu):
     with caplog.at_level(logging.INFO, "engines"):
         engine = engines.load(affine(tmp_path / "a.onnx", A, B))
-    assert caplog.messages == [f"a.onnx runs on {engine.describe()}"]
+    assert caplog.messages == [f"a.onnx runs on {engine.describe()} (no NVIDIA GPU is here)"]
     assert "on CPU" in engine.describe()
+
+
+def test_this_machine_has_the_gpu_that_the_driver_tells_of():
+    found = gpu()
+    assert found is None or re.fullmatch(r"SM\d+", found.sm)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a graph", b"\x08\x0a" * 50])
@@ -83,5 +127,7 @@ def test_a_missing_file_and_no_threads_are_refused(tmp_path):
 
 
 def test_every_engine_error_is_an_engine_error():
-    assert all(issubclass(e, EngineError) for e in (DeviceError, GraphError, InputError))
+    assert all(
+        issubclass(e, EngineError) for e in (CacheError, DeviceError, GraphError, InputError)
+    )
     assert issubclass(InputError, ValueError)

@@ -162,9 +162,28 @@ def test_seventeen_people_are_seen_as_each_alone_in_two_calls():
         np.testing.assert_allclose(found.mixture.log_weight, alone.mixture.log_weight)
 
 
+def test_people_of_several_frames_share_batches_and_come_back_frame_by_frame():
+    engine = FakeEngine()
+    views = [
+        (frame(1), some_detections(9)),
+        (frame(2, 100, 90), []),
+        (frame(3, 480, 640), some_detections(8, seed=1)),
+    ]
+    together = plain(engine).many(views)
+    assert engine.batches == [16, 1]
+    assert [len(found) for found in together] == [9, 0, 8]
+    for (seen, detections), found in zip(views, together, strict=True):
+        for one, other in zip(found, plain(FakeEngine())(seen, detections), strict=True):
+            assert one.detection is other.detection
+            np.testing.assert_allclose(one.mixture.mean, other.mixture.mean)
+            np.testing.assert_allclose(one.mixture.cov, other.mixture.cov)
+
+
 def test_nobody_there_means_no_call():
     engine = FakeEngine()
     assert plain(engine)(frame(), []) == []
+    assert plain(engine).many([(frame(), []), (frame(), [])]) == [[], []]
+    assert plain(engine).many([]) == []
     assert engine.batches == []
 
 

@@ -4,7 +4,8 @@ Outside the picture lies a grey near the mean of natural pictures: it is almost 
 networks' normalisation, where black would draw an edge as strong as any limb.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +20,9 @@ OUTSIDE = 114
 """Grey level beyond the picture."""
 STRIDE = 32
 """The detector's input sides are multiples of this."""
+
+Views = Callable[[Sequence[tuple[np.ndarray, np.ndarray]], int, int, int], Any]
+"""Pictures, each with its map image_from_view (2, 3); height, width, grey outside → planes."""
 
 
 def crop_box(box: Float[np.ndarray, "4"]) -> Float[np.ndarray, "4"]:
@@ -38,25 +42,50 @@ def cut(
     width: int,
 ) -> Float32[np.ndarray, "B 3 {height} {width}"]:
     """The network's view of each crop box, RGB 0..255."""
+    return cut_each([(image, crop) for crop in crops], height, width)
+
+
+def cut_each(
+    places: Sequence[tuple[UInt8[np.ndarray, "_rows _columns 3"], Float[np.ndarray, "4"]]],
+    height: int,
+    width: int,
+    views: Views | None = None,
+) -> Float32[Any, "B 3 {height} {width}"]:
+    """The same for crop boxes of several pictures, of any sizes; on a device, if `views` is there.
+
+    `views` is what an engine offers that can look at pictures itself (`engines.views.Views`).
+    """
     net = np.array([0.0, 0.0, width, height])
-    views = np.empty((len(crops), 3, height, width), np.float32)
-    for view, crop in zip(views, crops, strict=True):
-        _planes(warp(image, Affine.between_boxes(crop, net), height, width), view)
-    return views
+    maps = [(image, Affine.between_boxes(crop, net)) for image, crop in places]
+    return _look(maps, height, width, views)
 
 
 def letterbox(
-    image: UInt8[np.ndarray, "rows columns 3"], long_side: int
-) -> tuple[Float32[np.ndarray, "1 3 height width"], Affine]:
+    image: UInt8[np.ndarray, "rows columns 3"], long_side: int, views: Views | None = None
+) -> tuple[Float32[Any, "1 3 height width"], Affine]:
     """The whole picture, scaled into the top-left of the detector's input; image_from_input."""
     rows, columns = image.shape[:2]
     longest = max(rows, columns)
     input_from_image = Affine(long_side / longest * np.eye(2), np.zeros(2))
     # Rounded up in integers: a float's last bit would add a strip of 32 px.
     height, width = (-(-n * long_side // (longest * STRIDE)) * STRIDE for n in (rows, columns))
-    view = np.empty((1, 3, height, width), np.float32)
-    _planes(warp(image, input_from_image, height, width), view[0])
-    return view, input_from_image.inverse()
+    return _look([(image, input_from_image)], height, width, views), input_from_image.inverse()
+
+
+def _look(
+    maps: Sequence[tuple[UInt8[np.ndarray, "_rows _columns 3"], Affine]],
+    height: int,
+    width: int,
+    views: Views | None,
+) -> Float32[Any, "B 3 {height} {width}"]:
+    if views is not None:
+        back = [(image, view_from_image.inverse()) for image, view_from_image in maps]
+        places = [(image, np.column_stack([m.linear, m.offset])) for image, m in back]
+        return views(places, height, width, OUTSIDE)
+    planes = np.empty((len(maps), 3, height, width), np.float32)
+    for out, (image, view_from_image) in zip(planes, maps, strict=True):
+        _planes(warp(image, view_from_image, height, width), out)
+    return planes
 
 
 def warp(

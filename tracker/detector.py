@@ -7,9 +7,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 import engines
+from engines.backends import Shapes
 from tracker import weights
-from tracker.crops import letterbox
+from tracker.crops import STRIDE, letterbox
 from tracker.geometry import box_iou
+from tracker.stages import stage
 from tracker.types import Detection, Frame
 
 # More people than a detector finds in a picture, and few enough to compare each with each.
@@ -33,15 +35,34 @@ class Detector:
 
     @classmethod
     def load(
-        cls, name: str | Path = "nano", device: str = "auto", threads: int | None = None
+        cls,
+        name: str | Path = "nano",
+        device: str = "auto",
+        threads: int | None = None,
+        *,
+        backend: str | None = None,
+        precision: str | None = None,
     ) -> "Detector":
-        """The detector of this name, or of this .onnx file."""
+        """The detector of this name, or of this .onnx file; the rest as in `engines.load`."""
         found = weights.find("detector", name)
-        engine = engines.load(found.path, device, threads)
+        engine = engines.load(
+            found.path,
+            device,
+            threads,
+            backend=backend,
+            precision=precision,
+            shapes=plan_shapes(found),
+        )
         return cls(engine, int(found.entry("input", "long_side")), float(found.entry("threshold")))
 
     def __call__(self, frame: Frame) -> list[Detection]:
-        view, image_from_input = letterbox(frame.image, self.long_side)
+        with stage("detect"):
+            return self._find(frame)
+
+    def _find(self, frame: Frame) -> list[Detection]:
+        view, image_from_input = letterbox(
+            frame.image, self.long_side, getattr(self.engine, "views", None)
+        )
         out = self.engine({"image": view})
         score = out["score"][0].astype(np.float64)
         best = np.argsort(-score, kind="stable")[:_MOST_CANDIDATES]
@@ -51,6 +72,13 @@ class Detector:
         seen = _has_area(box)
         box, score = box[seen], score[best[seen]]
         return [Detection(box[i], float(score[i])) for i in suppress(box, score, self.max_iou)]
+
+
+def plan_shapes(found: weights.Weights) -> Shapes:
+    """What will come to a compiled plan of this network: any picture, usually of 4:3."""
+    side = int(found.entry("input", "long_side"))
+    usual = -(-side * 3 // (4 * STRIDE)) * STRIDE
+    return {"image": ((1, 3, STRIDE, STRIDE), (1, 3, usual, side), (1, 3, side, side))}
 
 
 def suppress(

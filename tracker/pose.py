@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ from jaxtyping import Float, Float32
 from scipy.special import log_softmax
 
 import engines
+from engines.backends import Shapes
 from tracker import weights
-from tracker.crops import crop_box, cut, image_from_net
+from tracker.crops import crop_box, cut_each, image_from_net
 from tracker.errors import WeightsError
 from tracker.latents import sobol_latents
 from tracker.skeleton import COCO17, Skeleton
+from tracker.stages import stage
 from tracker.types import Detection, Frame, Mixture, PoseMixture
 
 # Per crop, larger batches are no faster, and the engine keeps the memory of the largest for good.
@@ -78,12 +81,25 @@ class PoseNet:
 
     @classmethod
     def load(
-        cls, name: str | Path = "nano", device: str = "auto", threads: int | None = None
+        cls,
+        name: str | Path = "nano",
+        device: str = "auto",
+        threads: int | None = None,
+        *,
+        backend: str | None = None,
+        precision: str | None = None,
     ) -> "PoseNet":
-        """The pose network of this name, or of this .onnx file."""
+        """The pose network of this name, or of this .onnx file; the rest as in `engines.load`."""
         found = weights.find("pose", name)
         return cls(
-            engines.load(found.path, device, threads),
+            engines.load(
+                found.path,
+                device,
+                threads,
+                backend=backend,
+                precision=precision,
+                shapes=plan_shapes(found),
+            ),
             Calibration.of(found),
             sobol_latents(int(found.entry("n_hypotheses"))),
             height=int(found.entry("input", "height")),
@@ -92,23 +108,38 @@ class PoseNet:
 
     def __call__(self, frame: Frame, detections: Sequence[Detection]) -> list[PoseMixture]:
         """Boxes may reach past the picture or miss it; they must be finite and have an area."""
-        for detection in detections:
-            _check(detection.box)
-        chunks = [detections[i : i + _MOST_CROPS] for i in range(0, len(detections), _MOST_CROPS)]
-        return [pose for chunk in chunks for pose in self._look(frame, chunk)]
+        (poses,) = self.many([(frame, detections)])
+        return poses
 
-    def _look(self, frame: Frame, detections: Sequence[Detection]) -> list[PoseMixture]:
-        crops = [crop_box(detection.box) for detection in detections]
-        image = cut(frame.image, crops, self.height, self.width)
-        seen = self.engine({"image": image, "latent": self.latents})
-        visible = seen["visible"].astype(np.float64)
-        mixtures = self._mixtures(seen)
-        return [
-            PoseMixture(detection, image_from_net(crop).mixture(mixture), visible[i])
-            for i, (detection, crop, mixture) in enumerate(
-                zip(detections, crops, mixtures, strict=True)
-            )
-        ]
+    def many(self, views: Sequence[tuple[Frame, Sequence[Detection]]]) -> list[list[PoseMixture]]:
+        """The people of several frames, of one stream or many, in shared batches; frame by frame.
+
+        Frames may differ in size.
+        """
+        for _, detections in views:
+            for detection in detections:
+                _check(detection.box)
+        people = [(frame, detection) for frame, detections in views for detection in detections]
+        batches = (people[i : i + _MOST_CROPS] for i in range(0, len(people), _MOST_CROPS))
+        poses = chain.from_iterable(map(self._look, batches))
+        return [list(islice(poses, len(detections))) for _, detections in views]
+
+    def _look(self, people: Sequence[tuple[Frame, Detection]]) -> list[PoseMixture]:
+        with stage("crop"):
+            crops = [crop_box(detection.box) for _, detection in people]
+            places = [(frame.image, crop) for (frame, _), crop in zip(people, crops, strict=True)]
+            views = getattr(self.engine, "views", None)
+            image = cut_each(places, self.height, self.width, views)
+        with stage("pose net"):
+            seen = self.engine({"image": image, "latent": self.latents})
+        with stage("mixture"):
+            visible = seen["visible"].astype(np.float64)
+            return [
+                PoseMixture(detection, image_from_net(crop).mixture(mixture), visible[i])
+                for i, ((_, detection), crop, mixture) in enumerate(
+                    zip(people, crops, self._mixtures(seen), strict=True)
+                )
+            ]
 
     def _mixtures(self, seen: Mapping[str, np.ndarray]) -> list[Mixture]:
         """One calibrated mixture per crop, in crop heights."""
@@ -117,6 +148,16 @@ class PoseNet:
         cov = self.calibration.cov(factors_to_cov(seen["chol"], seen["lowrank"]))
         log_weight = self.calibration.log_weight(seen["logit"].astype(np.float64))
         return [Mixture(*parts) for parts in zip(mean, cov, log_weight, strict=True)]
+
+
+def plan_shapes(found: weights.Weights) -> Shapes:
+    """What will come to a compiled plan of this network: least, usual, largest."""
+    view = 3, int(found.entry("input", "height")), int(found.entry("input", "width"))
+    latent = sobol_latents(int(found.entry("n_hypotheses"))).shape
+    return {
+        "image": ((1, *view), (_MOST_CROPS // 2, *view), (_MOST_CROPS, *view)),
+        "latent": (latent, latent, latent),
+    }
 
 
 def factors_to_cov(

@@ -1,0 +1,266 @@
+"""How fast the whole way is on this machine: stages, frames a second, age of what comes out.
+
+A clip lies in memory, so that neither drawing the demo nor a slow disk is measured; reading a video
+is timed apart. On the demo the boxes that come back from the detector are the scene's true ones
+(it runs all the same): every machine then does the same work.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import psutil
+
+from tracker.ahead import ahead
+from tracker.demo import Scene
+from tracker.overlay import draw
+from tracker.pipeline import FindPeople, PoseTracker
+from tracker.pose import PoseNet
+from tracker.sources import open_source
+from tracker.sources.base import LiveConfig
+from tracker.sources.feed import feed
+from tracker.stages import measured, stage
+from tracker.types import Detection, Frame, TrackedFrame
+
+WARM_UP = 10
+"""Frames that are not counted: engines choose their kernels and memory then."""
+LIVE_FPS = 30.0
+"""Of the camera that the age is measured with."""
+
+Follow = Callable[[Frame], TrackedFrame]
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Of a time, ms."""
+
+    p50: float
+    p95: float
+    p99: float
+    mean: float
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> "Percentiles":
+        ms = 1e3 * np.asarray(seconds, float)
+        p50, p95, p99 = (float(p) for p in np.percentile(ms, (50, 95, 99)))
+        return cls(p50, p95, p99, float(ms.mean()))
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Of one stage."""
+
+    time: Percentiles
+    """Of a pass."""
+    per_frame: float
+    """On average, ms a frame: the detector, say, does not run on each."""
+
+    @classmethod
+    def of(cls, seconds: Sequence[float], frames: int) -> "Stage":
+        return cls(Percentiles.of(seconds), 1e3 * sum(seconds) / frames)
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A camera of 30 FPS in real time."""
+
+    age: Percentiles
+    """From a frame's capture until its result is drawn."""
+    fps: float
+    dropped: float
+    """Share of frames that were passed over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One case: so many people before so many cameras."""
+
+    people: int | None
+    """In the scene; None where a video decides."""
+    streams: int
+    frames: int
+    """Of all streams together."""
+    people_seen: float
+    """Crops that the pose net looked at, a frame."""
+    fps: float
+    """Of all streams together."""
+    cpu_ms: float
+    """Processor time a frame: what is left to compare where the machine is busy."""
+    memory_mb: float
+    """Of the process, after the case."""
+    stages: dict[str, Stage]
+    live: Live | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The pose engine on so many crops at once; medians of a crop, ms."""
+
+    crops: int
+    ms: float
+    cpu_ms: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clip:
+    """Frames in memory."""
+
+    frames: tuple[Frame, ...]
+    scene: Scene | None = None
+    read: tuple[float, ...] = ()
+    """What reading a frame took, s."""
+    name: str = "clip"
+    live: bool = False
+    fps: float | None = None
+    frame_count: int | None = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        return iter(self.frames)
+
+    def __enter__(self) -> "Clip":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing to free."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrueBoxes:
+    """A detector that does its work and then says where the people of a scene truly are."""
+
+    detector: FindPeople
+    scene: Scene
+
+    def __call__(self, frame: Frame) -> list[Detection]:
+        self.detector(frame)
+        return [Detection(person.box, 0.9) for person in self.scene.truth(frame.index)]
+
+
+@dataclass(eq=False)
+class Bench:
+    """The networks, loaded once, and how to measure them."""
+
+    load: Callable[[], PoseTracker]
+    start: dict[str, float] = field(default_factory=dict)
+    """Seconds until the networks were loaded, and of the first frame."""
+
+    def __post_init__(self) -> None:
+        started = time.perf_counter()
+        self._first = self.load()
+        self.start["load_s"] = time.perf_counter() - started
+
+    def engines(self) -> dict[str, str]:
+        """What runs where."""
+        networks = {"detector": self._first.detector, "pose": self._first.pose_net}
+        return {name: net.engine.describe() for name, net in networks.items()}  # type: ignore[attr-defined]
+
+    def crops(self, batches: Sequence[int] = (1, 2, 4, 8, 16), rounds: int = 15) -> list[Batch]:
+        """The pose engine alone: is it worth to wait for more crops?"""
+        net: Any = self._first.pose_net
+        return [_batch(net, n, rounds) for n in batches]
+
+    def case(self, clip: Clip, people: int | None, streams: int = 1) -> Result:
+        """Follow `streams` copies of the clip; the first frames warm up."""
+        follow = [self._fresh(clip) for _ in range(streams)]
+        warm_up = [frame for frame in clip.frames[:WARM_UP] for _ in follow]
+        self._warm_up(follow, warm_up)
+        rest = clip.frames[WARM_UP:]
+        with measured() as laps:
+            cpu, started, n_crops = time.process_time(), time.perf_counter(), 0
+            for tracked in self._run(follow, rest):
+                n_crops += len(tracked.poses)
+                with stage("draw"):
+                    draw(tracked)
+            wall, cpu = time.perf_counter() - started, time.process_time() - cpu
+        n = len(rest) * streams
+        read = {"read": Stage.of(clip.read, len(clip.read))} if clip.read else {}
+        return Result(
+            people=people,
+            streams=streams,
+            frames=n,
+            people_seen=n_crops / n,
+            fps=n / wall,
+            cpu_ms=1e3 * cpu / n,
+            memory_mb=psutil.Process().memory_info().rss / 2**20,
+            stages=read | {name: Stage.of(times, n) for name, times in laps.items()},
+            live=live(self._fresh(clip), clip) if streams == 1 else None,
+        )
+
+    def _fresh(self, clip: Clip) -> PoseTracker:
+        """The loaded networks with a new tracker."""
+        find: Any = self._first.detector
+        find = TrueBoxes(find, clip.scene) if clip.scene else find
+        return PoseTracker(find, self._first.pose_net, detect_every=self._first.detect_every)
+
+    def _warm_up(self, follow: Sequence[Follow], frames: Sequence[Frame]) -> None:
+        for i, frame in enumerate(frames):
+            started = time.perf_counter()
+            follow[i % len(follow)](frame)
+            self.start.setdefault("first_frame_s", time.perf_counter() - started)
+
+    @staticmethod
+    def _run(follow: Sequence[Follow], frames: Sequence[Frame]) -> Iterator[TrackedFrame]:
+        if len(follow) == 1:
+            yield from ahead(frames, follow[0])
+            return
+        for frame in frames:
+            for one in follow:
+                yield one(frame)
+
+
+def live(follow: Follow, clip: Clip, fps: float = LIVE_FPS) -> Live:
+    """Follow the clip as a camera would give it, and draw."""
+    frames = tuple(replace(frame, time=i / fps) for i, frame in enumerate(clip.frames))
+    ages, ends = [], []
+    with feed(replace(clip, frames=frames), LiveConfig(buffer="latest")) as camera:
+        for tracked in ahead(camera, follow):
+            draw(tracked)
+            ends.append(time.time())
+            assert tracked.frame.captured is not None
+            ages.append(ends[-1] - tracked.frame.captured)
+    ages = ages[min(WARM_UP, len(ages) // 2) :]
+    return Live(
+        age=Percentiles.of(ages),
+        fps=(len(ends) - 1) / (ends[-1] - ends[0]) if len(ends) > 1 else 0.0,
+        dropped=1 - len(ends) / len(clip.frames),
+    )
+
+
+def _batch(net: PoseNet, n: int, rounds: int) -> Batch:
+    image = np.random.default_rng(0).uniform(0, 255, (n, 3, net.height, net.width))
+    inputs = {"image": image.astype(np.float32), "latent": net.latents}
+    laps = []
+    for _ in range(rounds + 3):  # the first three warm up
+        wall, cpu = time.perf_counter(), time.process_time()
+        net.engine(inputs)
+        laps.append((time.perf_counter() - wall, time.process_time() - cpu))
+    ms, cpu_ms = 1e3 * np.median(laps[3:], axis=0) / n
+    return Batch(n, float(ms), float(cpu_ms))
+
+
+def demo_clip(people: int, frames: int, seed: int = 0) -> Clip:
+    """So many drawn people, 640×480."""
+    scene = Scene(seed=seed, n_people=people, n_frames=frames)
+    pictures = (Frame(scene.render(i), i, i / scene.fps) for i in range(frames))
+    return Clip(tuple(pictures), scene)
+
+
+def video_clip(source: str, frames: int) -> Clip:
+    """The first frames of a source."""
+    read, kept = [], []
+    with open_source(source) as opened:
+        started = time.perf_counter()
+        for frame in islice(opened, frames):
+            read.append(time.perf_counter() - started)
+            kept.append(frame)
+            started = time.perf_counter()
+    return Clip(tuple(kept), read=tuple(read))
