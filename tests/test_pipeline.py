@@ -182,3 +182,35 @@ def _noisy(detection: Detection, person: TruePerson, rng: np.random.Generator) -
     cov = np.stack([np.diag(np.repeat(std**2, 2))] * 2)
     visible = np.where(person.visible, 0.9, 0.3)
     return PoseMixture(detection, Mixture(mean, cov, np.log([0.75, 0.25])), visible)
+
+
+def test_with_a_budget_everybody_is_looked_at_in_turn_and_nobody_is_lost():
+    """One look a frame for three people: error bars grow until it is their turn."""
+    people = [fakes.person(120), fakes.person(320), fakes.person(520)]
+    detector, net = fakes.FakeDetector(*people), fakes.FakePoseNet(*people)
+    pipeline = PoseTracker(detector, net, most_poses=1)
+    for index in range(60):
+        tracked = pipeline(fakes.frame(index))
+    assert {len(boxes) for boxes in net.boxes} == {1}
+    assert len(tracked.tracks) == 3
+    assert all(track.existence > 0.1 for track in tracked.tracks)
+    found = sorted((t.keypoints for t in tracked.tracks), key=lambda xy: xy[0, 0])
+    np.testing.assert_allclose(found, people, atol=6.0)
+    looks = [track.hits for track in tracked.tracks]
+    assert min(looks) > 10
+    assert [t.status is TrackStatus.CONFIRMED for t in tracked.tracks].count(True) <= 1
+
+
+def test_the_least_certain_are_looked_at_first():
+    people = [fakes.person(120), fakes.person(320)]
+    detector, net = fakes.FakeDetector(*people), fakes.FakePoseNet(*people)
+    pipeline = PoseTracker(detector, net)
+    for index in range(10):
+        pipeline(fakes.frame(index))
+    net.people = people[:1]
+    detector.people = people[:1]
+    first, second = sorted(pipeline.people.tracks, key=lambda t: t.box[0])
+    pipeline.people.update([fakes.make_pose(Detection(first.box, 0.9), people[0])], 10 / 30)
+    pipeline.most_poses = 1
+    pipeline(fakes.frame(11))
+    assert [box.track_id for box in net.boxes[-1]] == [second.id]

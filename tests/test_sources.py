@@ -5,11 +5,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import av
@@ -19,14 +19,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tracker.demo import Scene
 from tracker.errors import SourceError
 from tracker.sources import Source, open_source
+from tracker.sources.base import DEFAULT, LiveConfig
 from tracker.sources.camera import open_camera
 from tracker.sources.decode import timed
+from tracker.sources.feed import Feed, Gathering, feed
 from tracker.sources.file import Recording
 from tracker.sources.folder import Folder, natural
-from tracker.sources.newest import Newest
-from tracker.sources.stream import open_stream, without_secrets
+from tracker.sources.health import Health, StreamState
+from tracker.sources.live import Capture
+from tracker.sources.secrets import without_secrets
+from tracker.sources.stream import open_stream
+from tracker.sources.synthetic import SceneSource
 from tracker.types import Frame
 
 
@@ -49,10 +55,20 @@ def write_video(path: Path, ticks: list[int], base: int = 1000) -> None:
         container.mux(stream.encode())
 
 
-def ticker(times: list[float], pause: float = 0.0) -> Iterator[Frame]:
-    for i, t in enumerate(times):
-        yield Frame(picture(i), i, t)
+def capture(index: int, age: float = 0.0) -> Capture:
+    return Capture(partial(picture, index), index, 0.04 * index, time.monotonic() - age)
+
+
+def ticker(n: int, pause: float) -> Generator[Capture]:
+    for index in range(n):
+        yield capture(index)
         time.sleep(pause)
+
+
+def feed_of(
+    captures: Generator[Capture], config: LiveConfig = DEFAULT, name: str = "camera"
+) -> Feed:
+    return Feed(name, lambda: captures, lambda: None, health=Health(), config=config)
 
 
 def test_a_file_keeps_its_own_uneven_times(tmp_path: Path) -> None:
@@ -215,8 +231,8 @@ class FakeCapture:
 def test_a_camera_gives_rgb_at_increasing_times_until_it_dies() -> None:
     device = FakeCapture(20)
     got: list[Frame] = []
-    with open_camera(3, lambda _: device) as source:
-        with pytest.raises(SourceError, match="camera 3 stopped giving pictures after 20"):
+    with open_camera(3, lambda _: device, config=LiveConfig(reconnect=0)) as source:
+        with pytest.raises(SourceError, match="camera 3 stopped after 20"):
             got.extend(source)
         assert source.live
         assert source.fps == 30.0
@@ -226,56 +242,150 @@ def test_a_camera_gives_rgb_at_increasing_times_until_it_dies() -> None:
     assert all(f.image[0, 0, 0] == 255 and f.image[-1, 0, 2] == f.index for f in got)
 
 
+def test_a_camera_whose_cable_was_out_comes_back_with_its_numbers_and_times_going_on() -> None:
+    devices = [FakeCapture(5), FakeCapture(0, opened=False), FakeCapture(5)]
+    opened = iter(devices)
+    with open_camera(0, lambda _: next(opened), config=LiveConfig("all", reconnect=2)) as source:
+        stream = iter(source)
+        got = [next(stream) for _ in range(9)]
+        source.stop()
+    assert [f.index for f in got] == list(range(9))
+    assert got[5].time - got[4].time > 0.2
+    assert source.health.reconnects == 1
+    assert all(d.released for d in devices)
+
+
+def test_a_picture_that_shows_the_one_before_again_is_no_new_one() -> None:
+    device, shown = FakeCapture(12), list[int]()
+    device.retrieve = lambda: (True, picture(device.count // 3)[..., ::-1].copy())  # type: ignore[method-assign]
+    with (
+        open_camera(0, lambda _: device, config=LiveConfig("all", reconnect=0)) as source,
+        pytest.raises(SourceError),
+    ):
+        shown.extend(int(frame.image[-1, 0, 0]) for frame in source)
+    assert shown == [0, 1, 2, 3]
+    assert (source.health.received, source.health.duplicates) == (4, 8)
+
+
 def test_a_missing_camera_is_one_clear_message(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SourceError, match=r"no camera at index 97.*try another index or a file"):
         open_source("97")
     assert capfd.readouterr().err == ""
 
 
+def burst(n: int, go: threading.Event) -> Generator[Capture]:
+    yield capture(0)
+    go.wait(5)
+    yield from map(capture, range(1, n))
+
+
 def test_a_slow_reader_gets_the_newest_frame_and_the_gaps_are_counted() -> None:
-    taken = threading.Event()
-
-    def burst() -> Iterator[Frame]:
-        yield Frame(picture(0), 0, 0.0)
-        taken.wait(2)
-        yield from (Frame(picture(i), i, 0.04 * i) for i in range(1, 6))
-
-    freed = threading.Event()
-    with Newest("burst", burst(), freed.set) as source:
+    go = threading.Event()
+    with feed_of(burst(6, go)) as source:
         stream = iter(source)
         assert next(stream).index == 0
-        taken.set()
-        assert freed.wait(2)
+        go.set()
+        wait_until(lambda: source.health.state is StreamState.ENDED)
         assert next(stream).index == 5
         assert source.dropped == 4
         assert list(stream) == []
 
 
+def test_where_all_frames_are_wanted_the_source_waits() -> None:
+    go = threading.Event()
+    go.set()
+    with feed_of(burst(30, go), LiveConfig("all")) as source:
+        time.sleep(0.1)
+        assert [f.index for f in source] == list(range(30))
+    assert source.dropped == 0
+
+
 def test_a_fast_reader_gets_every_frame() -> None:
-    with Newest("slow", ticker([0.0, 0.1, 0.2, 0.3], pause=0.05), lambda: None) as source:
+    with feed_of(ticker(4, pause=0.05)) as source:
         assert [f.index for f in source] == [0, 1, 2, 3]
     assert source.dropped == 0
 
 
+def test_frames_beyond_the_latency_budget_are_passed_over() -> None:
+    def ageing() -> Generator[Capture]:
+        for index, age in enumerate([0.0, 5.0, 0.0, 5.0, 0.0]):
+            yield capture(index, age)
+            time.sleep(0.05)
+
+    with feed_of(ageing(), LiveConfig(max_latency=1.0)) as source:
+        assert [f.index for f in source] == [0, 2, 4]
+    assert source.dropped == 2
+
+
 def test_an_error_of_the_reader_reaches_whoever_reads() -> None:
-    def dying() -> Iterator[Frame]:
-        yield Frame(picture(0), 0, 0.0)
+    def dying() -> Generator[Capture]:
+        yield capture(0)
         raise SourceError("the cable is out")
 
-    with (
-        Newest("dying", dying(), lambda: None) as source,
-        pytest.raises(SourceError, match="cable"),
-    ):
+    with feed_of(dying()) as source, pytest.raises(SourceError, match="cable"):
         list(source)
+    assert source.health.state is StreamState.FAILED
 
 
 def test_closing_ends_the_thread_and_the_iteration() -> None:
-    freed = threading.Event()
-    source = Newest("endless", ticker([0.01 * i for i in range(10000)], 0.002), freed.set)
+    closed = threading.Event()
+
+    def endless() -> Generator[Capture]:
+        try:
+            yield from ticker(10**6, 0.002)
+        finally:
+            closed.set()
+
+    source = feed_of(endless(), name="endless")
     for _ in source:
         source.close()
-    assert freed.is_set()
+    assert closed.is_set()
     assert not any(t.name == "source endless" for t in threading.enumerate())
+
+
+def test_feeds_together_give_what_is_there_and_a_dead_or_silent_one_stops_nobody() -> None:
+    def dying() -> Generator[Capture]:
+        yield capture(0)
+        raise SourceError("gone")
+
+    def silent() -> Generator[Capture]:
+        yield capture(0)
+        time.sleep(0.3)
+
+    feeds = [
+        feed_of(captures, LiveConfig("all"), name)
+        for name, captures in [("a", ticker(40, 0.002)), ("b", dying()), ("c", silent())]
+    ]
+    for each in feeds:
+        each.stream = each.name
+    with Gathering(feeds) as together:
+        got = [frame for round_ in together for frame in round_]
+    assert [f.index for f in got if f.stream == "a"] == list(range(40))
+    assert [f.stream for f in got].count("b") == 1
+    assert {name: str(error) for name, error in together.failed.items()} == {"b": "gone"}
+
+
+def test_a_recording_that_is_played_keeps_its_pace_and_drops_for_a_slow_reader(
+    tmp_path: Path,
+) -> None:
+    write_video(tmp_path / "clip.mp4", list(range(0, 800, 40)))
+    began = time.monotonic()
+    with feed(open_source(str(tmp_path / "clip.mp4")), LiveConfig("latest")) as source:
+        got = []
+        for frame in source:
+            got.append(frame)
+            time.sleep(0.1)
+    assert time.monotonic() - began > 0.7
+    assert source.dropped + len(got) == 20
+    assert source.dropped > 5
+    assert got[0].captured == pytest.approx(time.time(), abs=5)
+
+
+def wait_until(condition: Callable[[], bool], patience: float = 5.0) -> None:
+    end = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < end, "in vain"
+        time.sleep(0.005)
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -319,36 +429,22 @@ def test_a_server_that_never_answers_is_told_soon() -> None:
 
 
 @given(
-    st.text("abcdefgh:/?#", max_size=8).filter(
-        lambda s: "/" not in s and "?" not in s and "#" not in s
-    ),
-    st.sampled_from(["", "?token=SECRET"]),
+    st.text("abcdefgh:", max_size=8),
+    st.sampled_from(["", "?token=SECRET", "/user=admin&password=SECRET&channel=1"]),
 )
-def test_names_of_streams_hold_no_secret(user: str, query: str) -> None:
-    name = without_secrets(f"rtsp://{user}:SECRET@host:554/live{query}")
+def test_names_of_streams_hold_no_secret(user: str, end: str) -> None:
+    name = without_secrets(f"rtsp://{user}:SECRET@host:554/live{end}")
     assert "SECRET" not in name
     assert name.startswith("rtsp://host:554/live")
 
 
-def test_a_live_stream_counts_time_by_arrival_when_the_pictures_have_none(tmp_path: Path) -> None:
-    write_video(tmp_path / "clip.mp4", [0, 40, 80, 120])
-
-    def timeless(pictures: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-        for picture in pictures:
-            picture.pts = None
-            yield picture
-
-    arrivals = iter([7.0, 7.5, 7.5, 9.0])
-    with av.open(str(tmp_path / "clip.mp4")) as container:
-        pictures = timeless(container.decode(video=0))
-        times = [f.time for f in timed(pictures, 0.04, lambda: next(arrivals))]
-    np.testing.assert_allclose(times, [0.0, 0.5, 0.501, 2.0])
+def test_a_mistyped_address_is_told_without_its_password() -> None:
+    with pytest.raises(SourceError, match="no such file") as caught:
+        open_source("rtsp:/admin:hunter2@10.0.0.7/cam")
+    assert "hunter2" not in str(caught.value)
 
 
-def test_pictures_that_arrive_in_a_burst_keep_their_times_though_the_first_has_none(
-    tmp_path: Path,
-) -> None:
-    """So FFmpeg opens an RTSP stream: a second of pictures at once, the first without its time."""
+def test_a_recording_whose_pictures_have_no_times_is_spaced_by_its_rate(tmp_path: Path) -> None:
     write_video(tmp_path / "clip.mp4", [0, 40, 80, 120, 160])
 
     def forgetful(pictures: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
@@ -357,11 +453,18 @@ def test_pictures_that_arrive_in_a_burst_keep_their_times_though_the_first_has_n
                 picture.pts = None
             yield picture
 
-    arrivals = iter([7.0, 7.001, 7.002, 7.032, 7.082])
     with av.open(str(tmp_path / "clip.mp4")) as container:
-        pictures = forgetful(container.decode(video=0))
-        times = [f.time for f in timed(pictures, 0.04, lambda: next(arrivals))]
-    np.testing.assert_allclose(times, [0.0, 0.04, 0.08, 0.11, 0.16], atol=1e-4)
+        times = [f.time for f in timed(forgetful(container.decode(video=0)), 0.04)]
+    np.testing.assert_allclose(times, [0.0, 0.04, 0.08, 0.12, 0.16], atol=1e-4)
+
+
+def test_a_demo_that_is_played_never_ends_and_nobody_jumps() -> None:
+    scene = Scene(seed=3, n_people=1, n_frames=4, height=60, width=80)
+    source = SceneSource(scene, endless=True)
+    frames = list(islice(source, 9))
+    shown = [next(k for k in range(4) if (f.image == scene.render(k)).all()) for f in frames]
+    assert shown == [0, 1, 2, 3, 2, 1, 0, 1, 2]
+    assert [f.index for f in frames] == list(range(9))
 
 
 def test_the_demo_is_a_source() -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tracker.errors import SinkError, SourceError, TrackerError, WeightsError
     from tracker.overlay import draw
     from tracker.pipeline import PoseTracker, track
+    from tracker.points import pose_from_points
     from tracker.pose import PoseNet
     from tracker.sinks.records import RecordWriter, read_records
     from tracker.sinks.video import VideoWriter
@@ -52,6 +53,7 @@ _HOME = {
     "WeightsError": "errors",
     "draw": "overlay",
     "open_source": "sources",
+    "pose_from_points": "points",
     "read_records": "sinks.records",
     "track": "pipeline",
 }
@@ -80,6 +82,7 @@ __all__ = [
     "WeightsError",
     "draw",
     "open_source",
+    "pose_from_points",
     "read_records",
     "track",
 ]

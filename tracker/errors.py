@@ -9,6 +9,10 @@ class SourceError(TrackerError):
     """A source cannot be opened or stopped giving frames."""
 
 
+class SourceRefused(SourceError):  # noqa: N818 - what happened, in the user's words
+    """A source wants other credentials: asking again would only lock the account."""
+
+
 class SinkError(TrackerError):
     """An output cannot be opened or written."""
 

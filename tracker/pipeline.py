@@ -3,23 +3,45 @@
 The detector runs on every few frames only; between, the tracks themselves say where to look.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 
 import numpy as np
+from jaxtyping import Float, UInt8
 from scipy.optimize import linear_sum_assignment
 
-from tracker.geometry import box_iou
+from tracker.ahead import ahead
+from tracker.errors import TrackerError
+from tracker.geometry import Affine, box_iou
+from tracker.motion import body_height
+from tracker.noise import NoiseConfig
 from tracker.sources import open_source
 from tracker.sources.base import Source
-from tracker.tracks import MultiTracker
-from tracker.types import Detection, Frame, PoseMixture, TrackedFrame
+from tracker.stages import stage
+from tracker.tracks import LifeConfig, MultiTracker, TrackerConfig
+from tracker.types import Detection, Frame, PoseMixture, Track, TrackedFrame
+
+OVERCONFIDENCE = 2.0
+"""The shipped network's covariances are multiplied by this in videos.
+
+Three drawn scenes (`python -m benchmarks.demo --seed 0`, 1, 2): 95 % ellipses hold 94 to 95 % of
+visible keypoints; with 1.25 they held 92 and 90 % of the first two."""
+
+_GAP = 0.25
+"""After a longer gap (s) nobody was seen for most of it, and the whole picture is searched."""
+_COAST = 0.04
+"""Only so long (s) into a gap people go on as they were seen; from then on as unseen ones do."""
 
 SAME_PERSON_IOU = 0.4
 """A detection that overlaps a predicted box by more stands for the same person."""
 
 FindPeople = Callable[[Frame], Sequence[Detection]]
+FollowCamera = Callable[
+    [UInt8[np.ndarray, "height width 3"], Sequence[Float[np.ndarray, "4"]]], Affine
+]
 EstimatePoses = Callable[[Frame, Sequence[Detection]], Sequence[PoseMixture]]
 
 
@@ -33,45 +55,178 @@ class PoseTracker:
         people: MultiTracker | None = None,
         *,
         detect_every: int = 5,
+        most_poses: int | None = None,
+        camera_motion: Callable[[], FollowCamera] | None = None,
     ) -> None:
+        """
+        most_poses: looks at no more people in a frame, the least certain of them first.
+        camera_motion: makes what follows a camera that moves.
+        """
         if detect_every < 1:
             raise ValueError(f"detect_every counts frames from 1, got {detect_every}")
         self.detector = detector
         self.pose_net = pose_net
         self.people = MultiTracker() if people is None else people
         self.detect_every = detect_every
+        self.most_poses = most_poses
+        self._new_camera = camera_motion
+        self._camera = None if camera_motion is None else camera_motion()
+        self._unwatched: set[int] = set()
         self._frames_since_detection = 0
         self._size: tuple[int, ...] | None = None
 
     @classmethod
     def load(
-        cls, *, device: str = "auto", detect_every: int = 5, conf: float | None = None
+        cls,
+        *,
+        device: str = "auto",
+        backend: str | None = None,
+        precision: str | None = None,
+        detect_every: int = 5,
+        conf: float | None = None,
+        lag: int = 0,
+        camera_motion: bool = False,
     ) -> "PoseTracker":
         """The networks that ship with the package, on a device: auto, cpu, cuda.
 
-        conf is the least score of a detection; None takes the one the detector was tuned to.
+        conf is the least score of a detection; None takes the one the detector was tuned to. lag
+        is how many frames `follow` may wait to smooth; camera_motion is for cameras that move. The
+        rest is as in `engines.load`.
         """
         from tracker.detector import Detector
         from tracker.pose import PoseNet
 
-        detector = Detector.load(device=device)
+        detector = Detector.load(device=device, backend=backend, precision=precision)
         if conf is not None:
             detector = replace(detector, threshold=conf)
-        return cls(detector, PoseNet.load(device=device), detect_every=detect_every)
+        life = LifeConfig(birth_score=detector.threshold)
+        noise = NoiseConfig(scale=OVERCONFIDENCE)
+        people = MultiTracker(TrackerConfig(noise=noise, life=life, lag=lag))
+        camera: Callable[[], FollowCamera] | None = None
+        if camera_motion:
+            from tracker.camera_motion import CameraMotion
+
+            camera = CameraMotion
+        return cls(
+            detector,
+            PoseNet.load(device=device, backend=backend, precision=precision),
+            people,
+            detect_every=detect_every,
+            camera_motion=camera,
+        )
+
+    def sibling(self) -> "PoseTracker":
+        """One for another stream, with the same networks and settings, and nobody in it yet."""
+        return PoseTracker(
+            self.detector,
+            self.pose_net,
+            MultiTracker(self.people.config, self.people.skeleton),
+            detect_every=self.detect_every,
+            most_poses=self.most_poses,
+            camera_motion=self._new_camera,
+        )
 
     def __call__(self, frame: Frame) -> TrackedFrame:
-        poses = tuple(self.pose_net(frame, self._where_to_look(frame)))
-        return TrackedFrame(frame, self.people.update(poses, frame.time), poses)
+        return self.take_in(frame, self.pose_net(frame, self.where_to_look(frame)))
 
-    def _where_to_look(self, frame: Frame) -> list[Detection]:
+    def where_to_look(self, frame: Frame) -> list[Detection]:
+        """Boxes in which people may be; `take_in` of the same frame is to follow."""
+        if self._camera is not None:
+            people = [track.box for track in self.people.tracks]
+            self.people.move_camera(self._camera(frame.image, people))
+        boxes, self._unwatched = self._affordable(self._candidates(frame), frame.time)
+        return boxes
+
+    def take_in(self, frame: Frame, poses: Sequence[PoseMixture]) -> TrackedFrame:
+        """The people of a frame, from the poses found where to look."""
+        with stage("track"):
+            tracks = self.people.update(poses, frame.time, self._unwatched)
+        return TrackedFrame(frame, tracks, tuple(poses))
+
+    def _candidates(self, frame: Frame) -> list[Detection]:
+        gap = self._coast(frame.time)
         predicted = [b for b in self.people.predicted(frame.time) if _in_picture(b, frame)]
         size, self._size = self._size, frame.image.shape
         self._frames_since_detection += 1
-        due = self._frames_since_detection >= self.detect_every
+        due = gap or self._frames_since_detection >= self.detect_every
         if predicted and not due and size == self._size:
             return predicted
         self._frames_since_detection = 0
         return merge_boxes(self.detector(frame), predicted)
+
+    def _affordable(self, boxes: list[Detection], time: float) -> tuple[list[Detection], set[int]]:
+        """The boxes that are worth a look, and the tracks that nobody looks for then.
+
+        New people first, then those whose error bars are largest for their size.
+        """
+        if self.most_poses is None or len(boxes) <= self.most_poses:
+            return boxes, set()
+        expected = self.people.predicted(time)
+        doubt = {track.id: _doubt(track) for track in self.people.tracks}
+        owners = [box.track_id or _stands_for(box, expected) for box in boxes]
+        order = sorted(range(len(boxes)), key=lambda i: -doubt.get(owners[i] or 0, float("inf")))
+        chosen = sorted(order[: self.most_poses])
+        left = {owners[i] or 0 for i in order[self.most_poses :]}
+        return [boxes[i] for i in chosen], left - {owners[i] for i in chosen}
+
+    def _coast(self, time: float) -> bool:
+        """Whether there was a gap before that time; then nobody was seen in it, which is said."""
+        last = self.people.time
+        if last is None or time - last <= _GAP:
+            return False
+        if self.people.config.lag == 0:  # a smoother counts frames, and this is none
+            self.people.update((), last + _COAST)
+        return True
+
+
+class Delay:
+    """What becomes of a tracker's results before they come out.
+
+    With a lag of N frames a result waits until N more frames have been followed, and is smoothed by
+    what came later; or the tracks are given as of some seconds later, s.
+    """
+
+    def __init__(self, people: MultiTracker, predict_ahead: float = 0.0) -> None:
+        self.people = people
+        self.predict_ahead = predict_ahead
+        self._waiting: deque[TrackedFrame] = deque()
+
+    def __call__(self, tracked: TrackedFrame) -> list[TrackedFrame]:
+        """Take in the newest result; what comes out now."""
+        lag = self.people.config.lag
+        if self.predict_ahead:
+            later = self.people.at(tracked.frame.time + self.predict_ahead)
+            tracked = replace(tracked, tracks=later)
+        if lag == 0:
+            return [tracked]
+        self._waiting.append(tracked)
+        if len(self._waiting) <= lag:
+            return []
+        return [replace(self._waiting.popleft(), tracks=self.people.smoothed(lag))]
+
+    def rest(self) -> Iterator[TrackedFrame]:
+        """What still waits when no more frames come."""
+        while self._waiting:
+            tracked = self._waiting.popleft()
+            yield replace(tracked, tracks=self.people.smoothed(len(self._waiting)))
+
+
+def follow(
+    tracker: PoseTracker, frames: Iterable[Frame], *, predict_ahead: float = 0.0
+) -> Generator[TrackedFrame]:
+    """Every frame with its tracks, as `Delay` gives them out.
+
+    A frame is followed while the result of the last one is used.
+    """
+    delay = Delay(tracker.people, predict_ahead)
+    try:
+        with closing(ahead(frames, lambda frame: delay(tracker(frame)))) as results:
+            for some in results:
+                yield from some
+    except (TrackerError, KeyboardInterrupt):
+        yield from delay.rest()
+        raise
+    yield from delay.rest()
 
 
 def merge_boxes(detected: Sequence[Detection], predicted: Sequence[Detection]) -> list[Detection]:
@@ -85,6 +240,22 @@ def merge_boxes(detected: Sequence[Detection], predicted: Sequence[Detection]) -
     return [*detected, *(p for i, p in enumerate(predicted) if i not in found)]
 
 
+def _doubt(track: Track) -> float:
+    """Mean variance of the keypoints, in body heights²."""
+    return float(
+        np.trace(track.keypoint_cov, axis1=1, axis2=2).mean() / body_height(track.box) ** 2
+    )
+
+
+def _stands_for(found: Detection, expected: Sequence[Detection]) -> int | None:
+    """The track whose person a detection is, as far as boxes can tell."""
+    if not expected:
+        return None
+    overlap = box_iou(found.box[None], np.stack([box.box for box in expected]))[0]
+    best = int(overlap.argmax())
+    return expected[best].track_id if overlap[best] >= SAME_PERSON_IOU else None
+
+
 def _in_picture(detection: Detection, frame: Frame) -> bool:
     """Whether there is anything of this box to look at; those who walk out are not looked for."""
     height, width = frame.image.shape[:2]
@@ -96,17 +267,32 @@ def track(
     source: str | Source,
     *,
     device: str = "auto",
+    backend: str | None = None,
+    precision: str | None = None,
     detect_every: int = 5,
     conf: float | None = None,
     max_frames: int | None = None,
     seed: int = 0,
+    lag: int = 0,
+    predict_ahead: float = 0.0,
+    camera_motion: bool = False,
 ) -> Iterator[TrackedFrame]:
     """Follow the people in a camera, file, folder, stream or "demo", frame by frame.
 
-    The source is closed when the iteration ends or is given up.
+    With a lag, frames come so many frames late and smoothed by them; predict_ahead gives the tracks
+    of so many seconds later instead. The source is closed when the iteration ends or is given up.
     """
     opened = open_source(source, seed=seed) if isinstance(source, str) else source
     with opened as frames:
-        follow = PoseTracker.load(device=device, detect_every=detect_every, conf=conf)
-        for frame in islice(frames, max_frames):
-            yield follow(frame)
+        tracker = PoseTracker.load(
+            device=device,
+            backend=backend,
+            precision=precision,
+            detect_every=detect_every,
+            conf=conf,
+            lag=lag,
+            camera_motion=camera_motion,
+        )
+        limited = islice(frames, max_frames)
+        with closing(follow(tracker, limited, predict_ahead=predict_ahead)) as results:
+            yield from results

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tracker.errors import SinkError
@@ -24,6 +25,8 @@ class Record:
 
     stream: str
     """Written only where there are several streams."""
+    utc: str
+    """When the frame was captured, ISO 8601; written only of live sources."""
     frame: int
     time_s: float
     track_id: int
@@ -46,8 +49,9 @@ class Record:
     """Probability of the reported one."""
 
 
-COLUMNS = tuple(field.name for field in fields(Record))[1:]
-"""The header; `stream` stands in front when there are several."""
+_FRONT = ("stream", "utc")
+COLUMNS = tuple(field.name for field in fields(Record) if field.name not in _FRONT)
+"""The header; `stream` stands in front when there are several, `utc` when they are live."""
 
 # Six digits keep a covariance positive definite up to correlations of 0.999.
 _FORMATS = {
@@ -66,16 +70,21 @@ class RecordWriter(Sink):
     """
 
     def __init__(
-        self, path: Path | str, *, skeleton: Skeleton = COCO17, several_streams: bool = False
+        self,
+        path: Path | str,
+        *,
+        skeleton: Skeleton = COCO17,
+        several_streams: bool = False,
+        live: bool = False,
     ) -> None:
         self.path = path
         self._skeleton = skeleton
-        self._several_streams = several_streams
+        self._front = [*["stream"] * several_streams, *["utc"] * live]
         self._file = sys.stdout
         if str(path) != "-":
             with writing(path):
                 self._file = Path(path).open("w", encoding="utf-8", newline="")  # noqa: SIM115 - closed by close()
-        self._write(f"{','.join((*['stream'] * several_streams, *COLUMNS))}\n")
+        self._write(f"{','.join((*self._front, *COLUMNS))}\n")
 
     def write(self, tracked: TrackedFrame) -> None:
         text = io.StringIO()
@@ -83,7 +92,7 @@ class RecordWriter(Sink):
         for record in records(tracked, self._skeleton):
             values = (getattr(record, name) for name in COLUMNS)
             cells = [form.format(v) for form, v in zip(_COLUMN_FORMATS, values, strict=True)]
-            rows.writerow([record.stream, *cells] if self._several_streams else cells)
+            rows.writerow([*(getattr(record, name) for name in self._front), *cells])
         self._write(text.getvalue())
 
     def close(self) -> None:
@@ -116,19 +125,21 @@ def read_records(path: Path | str) -> list[Record]:
         raise SinkError(f"cannot read {path}: {error.strerror}") from error
     whole = text[: text.rfind("\n") + 1]
     rows = csv.DictReader(io.StringIO(whole))
-    if tuple(name for name in rows.fieldnames or () if name != "stream") != COLUMNS:
+    if tuple(name for name in rows.fieldnames or () if name not in _FRONT) != COLUMNS:
         raise SinkError(f"{path} is no table of tracks: its first line must be {','.join(COLUMNS)}")
     return [_parse(row) for row in rows]
 
 
 def _track_records(tracked: TrackedFrame, track: Track, names: Sequence[str]) -> Iterator[Record]:
     frame, cov = tracked.frame, track.keypoint_cov
+    utc = "" if frame.captured is None else _iso(frame.captured)
     columns = (names, track.keypoints, track.velocity, cov, track.visible)
     for name, (x, y), (vx, vy), ((var_x, cov_xy), (_, var_y)), visible in zip(
         *columns, strict=True
     ):
         yield Record(
             stream=frame.stream,
+            utc=utc,
             frame=frame.index,
             time_s=frame.time,
             track_id=track.id,
@@ -147,6 +158,12 @@ def _track_records(tracked: TrackedFrame, track: Track, names: Sequence[str]) ->
         )
 
 
+def _iso(moment: float) -> str:
+    """A moment (s since 1970) as 2026-11-24T18:45:00.123Z."""
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
+
+
 def _parse(row: dict[str, str]) -> Record:
     parsers = {field.name: field.type for field in fields(Record)}
-    return Record(**{"stream": ""} | {name: parsers[name](cell) for name, cell in row.items()})  # type: ignore[operator]
+    cells = {name: parsers[name](cell) for name, cell in row.items()}  # type: ignore[operator]
+    return Record(**dict.fromkeys(_FRONT, "") | cells)

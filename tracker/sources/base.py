@@ -1,10 +1,36 @@
 """What every source of frames is."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from math import inf
 from types import TracebackType
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from tracker.types import Frame
+
+Buffer = Literal["latest", "all"]
+"""What waits for a slow reader: only the newest frame, or every frame (then the source waits)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveConfig:
+    """How cameras and streams are read."""
+
+    buffer: Buffer | None = None
+    """None: the newest frame of what is live, all frames of recordings."""
+    max_latency: float = inf
+    """Frames whose result would come out older are passed over, s."""
+    reconnect: int | None = None
+    """Failures in a row before a stream that broke off is given up; None: never."""
+    wait: bool = True
+    """For the first connection: a source that cannot be opened is an error, not a pause."""
+
+    def keeps_all(self, *, live: bool) -> bool:
+        """Whether every frame waits for the reader."""
+        return not live if self.buffer is None else self.buffer == "all"
+
+
+DEFAULT = LiveConfig()
 
 
 @runtime_checkable

@@ -1,6 +1,7 @@
 """The drawn scene as a source."""
 
 from collections.abc import Iterator
+from itertools import cycle
 from types import TracebackType
 
 from tracker.demo import Scene
@@ -13,8 +14,10 @@ class SceneSource:
     name = "demo"
     live = False
 
-    def __init__(self, scene: Scene | None = None, *, seed: int = 0) -> None:
+    def __init__(self, scene: Scene | None = None, *, seed: int = 0, endless: bool = False) -> None:
+        """An endless one is played to and fro, so that nobody jumps."""
         self.scene = Scene(seed) if scene is None else scene
+        self._endless = endless
 
     @property
     def fps(self) -> float | None:
@@ -22,11 +25,13 @@ class SceneSource:
 
     @property
     def frame_count(self) -> int | None:
-        return self.scene.n_frames
+        return None if self._endless else self.scene.n_frames
 
     def __iter__(self) -> Iterator[Frame]:
-        for i in range(self.scene.n_frames):
-            yield Frame(self.scene.render(i), i, i / self.scene.fps)
+        there = range(self.scene.n_frames)
+        order = cycle([*there, *there[-2:0:-1]]) if self._endless else there
+        for i, shown in enumerate(order):
+            yield Frame(self.scene.render(shown), i, i / self.scene.fps)
 
     def __enter__(self) -> "SceneSource":
         return self

@@ -1,5 +1,8 @@
 """A camera for tests: RTSP on loopback, with its H.264 inside the same TCP connection.
 
+It can be killed, stall (also in the middle of a frame), send garbage, change its size, dribble and
+ask for a password.
+
 Frame k shows its number k, goes out k / fps after the first PLAY, and carries that time as its RTP
 timestamp. Who comes later joins at the frame of that moment, each with an encoder of its own.
 RTSP is RFC 2326, RTP RFC 3550, H.264 in it RFC 6184.
@@ -22,6 +25,8 @@ import av
 import numpy as np
 
 Size = tuple[int, int]
+Draw = Callable[[int, Size], np.ndarray]
+"""From a number and a size to a picture, RGB."""
 _BITS = 16
 _MTU = 1400
 """The most of a NAL unit in one packet, bytes."""
@@ -65,8 +70,8 @@ def rtp_payloads(nal: bytes) -> Iterator[bytes]:
 class Encoder:
     """H.264 without delay: each picture comes out when it goes in."""
 
-    def __init__(self, fps: Fraction, size: Size) -> None:
-        self.size = size
+    def __init__(self, fps: Fraction, size: Size, draw: Draw = picture) -> None:
+        self.size, self._draw = size, draw
         self._codec = av.CodecContext.create("libx264", "w")
         self._codec.width, self._codec.height = size
         self._codec.pix_fmt, self._codec.thread_count = "yuv420p", 1
@@ -75,7 +80,7 @@ class Encoder:
 
     def __call__(self, number: int) -> list[bytes]:
         """The NAL units of a frame; before each key frame the parameter sets."""
-        frame = av.VideoFrame.from_ndarray(picture(number, self.size), format="rgb24")
+        frame = av.VideoFrame.from_ndarray(self._draw(number, self.size), format="rgb24")
         frame.pts, frame.time_base = number, self._codec.time_base
         (packet,) = self._codec.encode(frame)
         return re.split(rb"\x00\x00\x00?\x01", bytes(packet))[1:]
@@ -87,15 +92,28 @@ class RtspServer(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
 
     def __init__(
-        self, n_frames: int | None = None, fps: float = 25, size: Size = (320, 240), port: int = 0
+        self,
+        n_frames: int | None = None,
+        fps: float = 25,
+        size: Size = (320, 240),
+        port: int = 0,
+        *,
+        draw: Draw = picture,
+        password: str | None = None,
     ) -> None:
         """Listen at a free port or a chosen one; after `n_frames` every stream ends.
 
-        The size is width and height, px, both even.
+        The size is width and height, px, both even; it may be set anew at any time. The password
+        is `user:password` (RFC 7617).
         """
         super().__init__(("127.0.0.1", port), _Connection)
         self.n_frames, self.fps, self.size = n_frames, Fraction(fps).limit_denominator(1001), size
         self.url = f"rtsp://127.0.0.1:{self.server_address[1]}/camera"
+        self.draw, self.password = draw, password
+        self.stalls = self.garbles = False
+        """While set, no frame is finished, or frames are noise."""
+        self.rate: float | None = None
+        """Bytes a second at most."""
         self.sent = -1
         """The newest frame that went out to anybody."""
         self.clients: set[socket.socket] = set()
@@ -153,7 +171,10 @@ class _Connection(socketserver.StreamRequestHandler):
         super().setup()
         self._next: int | None = None
         self._sequence = 0
-        self._encode = Encoder(self.server.fps, self.server.size)
+        self._encode = self._encoder()
+
+    def _encoder(self) -> Encoder:
+        return Encoder(self.server.fps, self.server.size, self.server.draw)
 
     def handle(self) -> None:
         with suppress(OSError, struct.error):  # cut off, perhaps in the middle of a report
@@ -191,6 +212,8 @@ class _Connection(socketserver.StreamRequestHandler):
 
     def _reply(self, method: str, asked: dict[str, str]) -> tuple[str, dict[str, str], str]:
         """The status, headers and body that answer a method."""
+        if not self._may_enter(asked):
+            return "401 Unauthorized", {"WWW-Authenticate": 'Basic realm="camera"'}, ""
         if method == "OPTIONS":
             return "200 OK", {"Public": "OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN"}, ""
         if method == "DESCRIBE":
@@ -209,9 +232,15 @@ class _Connection(socketserver.StreamRequestHandler):
             return "405 Method Not Allowed", {}, ""
         return "200 OK", {"Session": "1"}, ""
 
+    def _may_enter(self, asked: dict[str, str]) -> bool:
+        if self.server.password is None:
+            return True
+        known = base64.b64encode(self.server.password.encode()).decode()
+        return asked.get("authorization") == f"Basic {known}"
+
     def _description(self) -> str:
         """What is sent, with its parameter sets (SDP)."""
-        nals = Encoder(self.server.fps, self.server.size)(0)
+        nals = self._encoder()(0)
         sets = [base64.b64encode(n).decode() for n in nals if n[0] & 0x1F in (_SPS, _PPS)]
         return (
             "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n"
@@ -230,16 +259,34 @@ class _Connection(socketserver.StreamRequestHandler):
             self._next = None
             self.connection.shutdown(socket.SHUT_WR)  # the client reads to the end, then closes
             return
-        self.wfile.write(b"".join(self._packets(number)))
+        if self._encode.size != self.server.size:
+            self._encode = self._encoder()
+        data = b"".join(self._packets(number))
+        if self.server.stalls:
+            self.wfile.write(data[: len(data) // 2])  # the rest comes when the stall is over
+            data = data[len(data) // 2 :]
+            while self.server.stalls:
+                time.sleep(0.02)
+        self._write(data)
         self._next = number + 1
         with self.server.changing():
             self.server.sent = max(self.server.sent, number)
+
+    def _write(self, data: bytes) -> None:
+        if self.server.rate is None:
+            self.wfile.write(data)
+            return
+        for at in range(0, len(data), 256):
+            self.wfile.write(data[at : at + 256])
+            time.sleep(256 / self.server.rate)
 
     def _packets(self, number: int) -> Iterator[bytes]:
         """The RTP packets of a frame, each after the four bytes that tell it from an answer."""
         tick = (_FIRST_TICK + round(number * _CLOCK / self.server.fps)) % 2**32
         payloads = [p for nal in self._encode(number) for p in rtp_payloads(nal)]
         for i, payload in enumerate(payloads):
+            if self.server.garbles:
+                payload = np.random.default_rng(number).bytes(len(payload))
             marker = i == len(payloads) - 1
             header = struct.pack("!BBHII", 0x80, marker << 7 | 96, self._sequence, tick, 1)
             self._sequence = (self._sequence + 1) % 2**16
