@@ -1,6 +1,7 @@
 """How well do the shipped networks place keypoints, and do they know how well?
 
     python -m benchmarks.accuracy --data DIR --split dev --json OUT [--plots FOLDER]
+        [--fitted FILE[=NETWORK] …]
 
 DIR is in the format of the project's packed pose data (`tracker.training.data`). Only keypoints
 that humans placed count. People are cropped by their labelled boxes, except in `end_to_end`; who is
@@ -17,7 +18,9 @@ Keys of the JSON; below them, a source of pictures or `all`, which is every pers
   calibration of its card; the others are calibrated here on the people kept from training (none
   without DIR's `train`): `ours` and the rivals of `benchmarks.rivals` by a factor for each keypoint
   and a temperature, and again under `NAME+tails` with heavy tails (`benchmarks.calibrating`). The
-  methods that need heatmaps need torch. Keys:
+  methods that need heatmaps need torch. With `--fitted`, also what `surepose fit-sampler` made, by
+  the name on its card: FILE of our own heatmaps (`--hypotheses 1`: a single Gaussian trained on
+  them), FILE=NETWORK of somebody else's. Keys:
   - `ap`, `ap50`, `ar`, `pck10` of one answer, the hypothesis of the largest expected OKS;
   - `nll`: nats per keypoint, all labelled keypoints of a person jointly, lengths in OKS fall-offs
     2 σⱼ sqrt(area); `nll_behind_ours`: how much worse than ours with the same form of calibration,
@@ -67,7 +70,7 @@ from benchmarks.honesty import (
     summary,
 )
 from benchmarks.person_free import false_people
-from benchmarks.rivals import METHODS, Eyes, Fitted, Seen, calibration_people
+from benchmarks.rivals import Eyes, Fitted, Seen, calibration_people, fitted_net, methods
 from tracker import weights
 from tracker.detector import Detector
 from tracker.metrics import best_answer, coverage, expected_oks, squared_mahalanobis
@@ -112,6 +115,7 @@ def main(
     plots: Path | None = None,
     seed: int = 0,
     card: bool = False,
+    fitted: tuple[str, ...] = (),
 ) -> None:
     """Measure the networks on labelled pictures.
 
@@ -124,22 +128,23 @@ def main(
         plots: Folder for pictures of the curves (needs matplotlib).
         seed: Of the draws, the halves that are told and the bootstrap.
         card: Also write the numbers into the model cards.
+        fitted: Pose networks of `surepose fit-sampler`, FILE or FILE=NETWORK.
     """
     split_data = Split.load(data, split)
     net, finder = PoseNet.load(pose), Detector.load(detector)
     human, astray = split_data["person_keypoint_source"] == HUMAN, beside_box(split_data)
     rows = np.nonzero(human & ~astray)[0].tolist()
     labels = [label(split_data, row) for row in rows]
-    eyes = Eyes.open(net, weights.find("pose", pose).path)
+    eyes = Eyes.open(net, weights.find("pose", pose).path, dict(map(fitted_net, fitted)))
     seen = eyes.look(split_data, rows)
     groups = sources(split_data, labels)
     result = first_look(labels, seen, net, groups)
-    fitted = calibrated(data, eyes)
+    trusted = calibrated(data, eyes)
     predictions = {"shipped": shipped(seen, net)}
-    predictions |= {name: method(seen) for name, method in fitted.items()}
+    predictions |= {name: method(seen) for name, method in trusted.items()}
     result["methods"] = compare(labels, predictions, groups, seed)
     result["coverage_grid"] = GRID.tolist()
-    result["calibrations"] = {name: method.record() for name, method in fitted.items()}
+    result["calibrations"] = {name: method.record() for name, method in trusted.items()}
     result["left_out"] = int((human & astray).sum())
     result |= in_the_wild(split_data, net, finder)
     result["false_people"] = false_people(split_data, finder)
@@ -199,7 +204,9 @@ def calibrated(data: Path, eyes: Eyes) -> dict[str, Fitted]:
     fitted = {
         name + ending: method.calibrate(held, tails)
         for ending, tails in (("", 1), ("+tails", TAILS))
-        for name, method in progress(METHODS.items(), "calibration" + ending, transient=True)
+        for name, method in progress(
+            methods(eyes.others).items(), "calibration" + ending, transient=True
+        )
     }
     return {name: method for name, method in fitted.items() if method is not None}
 

@@ -175,32 +175,32 @@ def astray(draws: Float[Tensor, "B n D"], oracle: Predicted) -> Bool[Tensor, "B 
 
 def summary(scores: Scores) -> dict[str, object]:
     """Put what a method reached into a few numbers."""
-    error = scores.mass - scores.true_mass
+    error, curve = scores.mass - scores.true_mass, reliability(scores.true_mass, scores.mass)
     return {
         "mass_error": float(np.abs(error).mean()),
-        "mass_bias": max(abs(point["error"]) for point in reliability(scores)),
+        "mass_bias": max(abs(point["error"]) for point in curve),
         "coverage": {f"{level:.0%}": float((scores.rank <= level).mean()) for level in LEVELS},
         "excess_nll": float(scores.excess.mean()),
         "shape_kl": float(scores.shape.mean()),
         "spread_kl": float(scores.spread.mean()),
         "stray": float(scores.stray.mean()),
-        "reliability": reliability(scores),
+        "reliability": curve,
     }
 
 
-def reliability(scores: Scores, bins: int = 9) -> list[dict[str, float]]:
+def reliability(
+    true: Float[np.ndarray, " B"], learned: Float[np.ndarray, " B"], bins: int = 9
+) -> list[dict[str, float]]:
     """Mean learned mass where the true mass lies between two values, in steps of a tenth."""
-    edge = np.linspace(scores.true_mass.min(), scores.true_mass.max() + 1e-9, bins + 1)
-    which = np.digitize(scores.true_mass, edge) - 1
-    points = []
-    for i in sorted(set(which.tolist())):
-        true, learned = scores.true_mass[which == i], scores.mass[which == i]
-        points.append(
-            {
-                "true": float(true.mean()),
-                "learned": float(learned.mean()),
-                "std": float((learned - true).std()),
-                "error": float((learned - true).mean()),
-            }
-        )
-    return points
+    edge = np.linspace(true.min(), true.max() + 1e-9, bins + 1)
+    which = np.digitize(true, edge) - 1
+    error = learned - true
+    return [
+        {
+            "true": float(true[which == i].mean()),
+            "learned": float(learned[which == i].mean()),
+            "std": float(error[which == i].std()),
+            "error": float(error[which == i].mean()),
+        }
+        for i in sorted(set(which.tolist()))
+    ]

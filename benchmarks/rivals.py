@@ -1,12 +1,14 @@
 """The methods that the network is measured against, each from what it would see of a person.
 
 A method is a function `Seen → Beliefs` in `METHODS`; what comes out is calibrated the same way for
-all. To add one (a sampler fitted on somebody else's heatmaps, say), write such a function and add
-what it needs to `Seen`. A method that needs what was not looked at gives None.
+all. To add one, write such a function and add what it needs to `Seen`. A method that needs what was
+not looked at gives None. Pose networks of `surepose fit-sampler` come with their files
+(`fitted_net`) and are methods by the names on their cards.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,10 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from benchmarks.calibrating import Beliefs, Trust, fit
+from tracker import weights
 from tracker.crops import crop_box, cut, image_from_net
 from tracker.errors import WeightsError
+from tracker.foreign import pose_net
 from tracker.mixture import moments
 from tracker.pose import Calibration, PoseNet
 from tracker.training.data import Split, calibration_rows, honest_labels
@@ -41,6 +45,8 @@ class Seen:
     """x, y and score of the stored PP-TinyPose predictions."""
     heatmap: Float32[np.ndarray, "N J h w"] | None
     """Logits of our network; None without torch."""
+    others: dict[str, list[PoseMixture]]
+    """Hypotheses of further pose networks by name, without calibration."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,27 +55,32 @@ class Eyes:
 
     net: PoseNet
     heatmaps: HeatmapNet | None
+    others: dict[str, PoseNet]
 
     @classmethod
-    def open(cls, net: PoseNet, onnx_path: Path) -> "Eyes":
-        """The network's uncalibrated hypotheses, and its heatmaps where torch is installed."""
-        plain = replace(net, calibration=Calibration.none(len(net.skeleton)))
+    def open(cls, net: PoseNet, onnx_path: Path, others: dict[str, PoseNet]) -> "Eyes":
+        """The networks' uncalibrated hypotheses, and our heatmaps where torch is installed."""
+        plain = {name: _uncalibrated(other) for name, other in others.items()}
         try:
-            return cls(plain, heatmap_net(onnx_path))
+            return cls(_uncalibrated(net), heatmap_net(onnx_path), plain)
         except ImportError:
-            return cls(plain, None)
+            return cls(_uncalibrated(net), None, plain)
 
     def look(self, split: Split, rows: Sequence[int]) -> Seen:
         """At labelled people of a split, in their labelled boxes; labels as they are stored."""
         box = split["person_box"][rows].astype(np.float64)
         keypoints = split["person_keypoints"][rows].astype(np.float64)
         ours: list[PoseMixture] = []
+        others: dict[str, list[PoseMixture]] = {name: [] for name in self.others}
         heatmap = []
         for i in progress(range(0, len(rows), CHUNK), f"{split.name} people", transient=True):
             views = []
             for row in range(i, min(i + CHUNK, len(rows))):
                 frame = Frame(split.decode(int(split["person_img"][rows[row]])), 0, 0.0)
-                ours += self.net(frame, [Detection(box[row], 1.0)])
+                person = [Detection(box[row], 1.0)]
+                ours += self.net(frame, person)
+                for name, other in self.others.items():
+                    others[name] += other(frame, person)
                 crop = [crop_box(box[row])]
                 views.append(cut(frame.image, crop, self.net.height, self.net.width)[0])
             if self.heatmaps is not None:
@@ -81,6 +92,7 @@ class Eyes:
             ours,
             split["person_teacher"][rows].astype(np.float64),
             np.concatenate(heatmap) if heatmap else None,
+            others,
         )
 
 
@@ -91,6 +103,13 @@ def calibration_people(split: Split, eyes: Eyes) -> Seen:
     return replace(
         eyes.look(split, rows), truth=labels.keypoints[rows], labelled=labels.weight[rows] > 0
     )
+
+
+def fitted_net(name: str) -> tuple[str, PoseNet]:
+    """What `surepose fit-sampler` made by its name; FILE=NETWORK where NETWORK is not ours."""
+    path, _, network = name.partition("=")
+    found = weights.find("sampler" if network else "pose", path)
+    return found.entry("name"), pose_net(path, network) if network else PoseNet.load(path)
 
 
 def heatmap_net(onnx_path: Path) -> HeatmapNet:
@@ -237,6 +256,20 @@ METHODS = {
     "heatmap_argmax": Method(lambda seen, _: heatmap_argmax(seen)),
     "teacher": Method(teacher, bounds=(0.0, 12.0)),
 }
+
+
+def methods(others: Iterable[str]) -> dict[str, Method]:
+    """All of `METHODS`, and further networks."""
+    return METHODS | {name: Method(partial(_named, name)) for name in others}
+
+
+def _named(name: str, seen: Seen, number: float) -> Beliefs:
+    del number
+    return Beliefs.stack([pose.mixture for pose in seen.others[name]])
+
+
+def _uncalibrated(net: PoseNet) -> PoseNet:
+    return replace(net, calibration=Calibration.none(len(net.skeleton)))
 
 
 def _one(mean: Float[np.ndarray, "N D"], cov: Float[np.ndarray, "N D D"]) -> Beliefs:

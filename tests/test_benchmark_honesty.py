@@ -13,6 +13,7 @@ from benchmarks import accuracy
 from benchmarks.calibrating import Beliefs, _Likelihood, _start, _unpack, fit
 from benchmarks.honesty import Truth, in_falloffs, judge_all, nll_difference, summary
 from benchmarks.rivals import METHODS, Seen, heatmap_argmax, heatmap_moments
+from tracker import weights
 from tracker.crops import crop_box, image_from_net
 from tracker.metrics import squared_mahalanobis
 from tracker.mixture import log_density, sample
@@ -165,6 +166,7 @@ def seen_peak(at):
         [PoseMixture(Detection(BOX, 1.0), pose, np.ones(J))],
         np.ones((1, J, 3)),
         heatmap,
+        {},
     ), cell
 
 
@@ -204,15 +206,18 @@ def test_the_command_compares_all_methods_and_draws_them(tmp_path: Path) -> None
     write_split(tmp_path, "dev", scenes=1, pictures_per_scene=2)
     for name in ("train", "dev"):
         add_errors(tmp_path / f"{name}.npz")
-    accuracy.main(tmp_path, tmp_path / "result.json", plots=tmp_path / "plots")
+    own = str(weights.find("pose").path)
+    accuracy.main(tmp_path, tmp_path / "result.json", plots=tmp_path / "plots", fitted=(own,))
     record = json.loads((tmp_path / "result.json").read_text())
-    due = {"shipped"} | {name + tail for name in METHODS for tail in ("", "+tails")}
+    due = {"shipped"} | {name + tail for name in (*METHODS, "nano") for tail in ("", "+tails")}
     assert set(record["methods"]) == due
     assert set(record["calibrations"]) == due - {"shipped"}
     for sources in record["methods"].values():
         assert set(sources) == {"synthetic", "all"}
         assert np.isfinite(sources["all"]["nll"])
-    assert record["methods"]["ours"]["all"]["nll_behind_ours"]["mean"] == 0
+    # Our own network once more, as a further one.
+    for name in ("ours", "nano"):
+        assert record["methods"][name]["all"]["nll_behind_ours"]["mean"] == 0
     assert {path.name for path in (tmp_path / "plots").iterdir()} == {
         "coverage-pose.png",
         "coverage-keypoint.png",

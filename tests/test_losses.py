@@ -16,6 +16,8 @@ from tracker.training.losses import (
     imle_loss,
     log_density,
     mixture_loss,
+    soft_argmax_loss,
+    taught_loss,
     visible_loss,
     winner_likelihood_loss,
 )
@@ -124,6 +126,36 @@ def test_a_perfect_heatmap_costs_nothing_and_a_shifted_one_does() -> None:
     assert heatmap_loss(perfect, target - 5, weight).item() == 0
 
 
+def test_a_map_of_two_peaks_is_taught_places_not_to_bet_on_the_likelier() -> None:
+    """Seven of ten say left: the losses together are least where seven tenths of the map lie."""
+    place = cell_centres(torch.zeros(1, 1, 16, 12)) / 16
+    ends = torch.tensor([[0.2, 0.5], [0.55, 0.5]])
+    bump = torch.exp(-0.5 * (place - ends[:, None]).square().sum(dim=-1) * 16**2)  # (2, hw)
+    bump = bump / bump.sum(dim=1, keepdim=True)
+    target = ends[[0] * 7 + [1] * 3][:, None]
+    one = torch.ones(10, 1)
+
+    def loss(mass: float) -> tuple[float, float]:
+        p = mass * bump[0] + (1 - mass) * bump[1] + 1e-7
+        maps = p.log().reshape(1, 1, 16, 12).expand(10, -1, -1, -1)
+        return (
+            heatmap_loss(maps, target, one).item(),
+            soft_argmax_loss(maps, target, one, 0.05 * one).item(),
+        )
+
+    masses = np.linspace(0.5, 0.9, 9)
+    both = np.array([loss(mass) for mass in masses])
+    assert masses[both.sum(axis=1).argmin()] == pytest.approx(0.7)
+    assert np.ptp(both[:, 1]) < 0.01
+    near = torch.zeros(1, 1, 16, 12)
+    near[0, 0, 8, 3], near[0, 0, 8, 9] = 4.0, 9.0
+    near.requires_grad_()
+    soft_argmax_loss(near, target[:1] + 0.03, one[:1], 0.05 * one[:1]).backward()
+    assert near.grad is not None
+    assert near.grad[0, 0, 8, 3].abs() > 1e-3
+    assert near.grad[0, 0, 8, 9] == 0
+
+
 def test_visibility_that_nobody_knows_is_not_asked_for() -> None:
     known = visible_loss(torch.tensor([[2.0]]), torch.tensor([[1.0]]))
     both = visible_loss(torch.tensor([[2.0, -9.0]]), torch.tensor([[1.0, float("nan")]]))
@@ -154,3 +186,37 @@ def test_the_temperature_stays_a_number_where_sharper_is_always_better() -> None
     best = log_density(hypotheses, target, labelled)[0].argmax(dim=1)
     sure = hypotheses._replace(logit=1e-3 * torch.nn.functional.one_hot(best, K).double())
     assert calibrate(sure, target, labelled).temperature > 1e-3
+
+
+def bump(x: float, y: float, height: float = 1.0, h: int = 16, w: int = 12) -> Tensor:
+    """A keypoint's map as a teacher draws it: a Gaussian of one cell around (x, y) cells."""
+    apart = (cell_centres(torch.zeros(h, w)) - torch.tensor([x, y])).square().sum(dim=-1)
+    return height * torch.exp(-apart / 2).reshape(1, 1, h, w)
+
+
+def test_a_teachers_doubt_is_learnt_as_doubt() -> None:
+    """Of a map with two bumps the best answer has both, each with its share."""
+    taught = bump(3.5, 4.5, 0.6) + bump(8.5, 4.5, 0.3)
+    both = torch.log(taught.clamp(min=1e-9))
+    nowhere, unlabelled = torch.zeros(1, 1, 2), torch.zeros(1, 1)
+    costs = [
+        float(taught_loss(logits, taught, nowhere, unlabelled))
+        for logits in (both, torch.log(bump(3.5, 4.5) + 1e-9), torch.zeros(1, 1, 16, 12))
+    ]
+    assert costs[0] < 0.1 < costs[1]
+    assert costs[0] < costs[2]
+
+
+def test_a_teacher_is_believed_as_far_as_it_agrees_with_the_label() -> None:
+    logits = torch.zeros(1, 2, 16, 12)
+    taught = torch.cat([bump(3.5, 4.5), bump(8.5, 12.5)], dim=1)
+    label = torch.tensor([[[3.5, 4.5], [3.5, 4.5]]]) / 16
+    agrees, contradicts = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    only_first = taught * agrees[..., None, None]
+    alone = taught_loss(logits, only_first, label, agrees)
+    assert alone > 1
+    second = taught_loss(logits, taught * contradicts[..., None, None], label, contradicts)
+    assert second < 1e-3 * alone
+    torch.testing.assert_close(taught_loss(logits, taught, label, torch.ones(1, 2)), alone)
+    nothing = taught_loss(logits, torch.zeros_like(taught), label, torch.ones(1, 2))
+    assert nothing == 0

@@ -9,13 +9,17 @@ import pytest
 import torch
 from onnx import helper
 
+from tracker.crops import crop_box
+from tracker.geometry import Affine
 from tracker.heatmaps import View
 from tracker.nets.detector import STRIDES
+from tracker.skeleton import COCO17
+from tracker.training.augment import CropAugment, augment_crop
 from tracker.training.data import DataError, Images, Split, held_out
 from tracker.training.detector import DetectorBatch, anchor_points, detection_losses
-from tracker.training.pose import PoseSource
+from tracker.training.pose import PoseSource, collate
 from tracker.training.synthetic import write_split
-from tracker.training.teacher import DenseTeacher, believe, peaks, teacher_labels
+from tracker.training.teacher import DenseTeacher, TeacherMaps, believe, peaks, teacher_labels
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +83,57 @@ def test_labels_land_on_the_picture_and_are_asked_for_once(split: Split, tmp_pat
     np.testing.assert_array_equal(again.keypoints, labels.keypoints)
     assert len(PoseSource.of(split, images).labels) == 0
     trained = PoseSource.of(split, images, labels).labels
-    assert len(trained) == (~held_out(labels)).sum() > 0
+    assert len(trained) == (~held_out(labels.image)).sum() > 0
+
+
+class Row:
+    """Sees the keypoints along a slanted line across the crop, each in its own place."""
+
+    view = View()
+    place = np.column_stack([np.linspace(8, 40, 17), np.linspace(10, 54, 17)])
+
+    def __call__(self, crops: np.ndarray) -> np.ndarray:
+        y, x = np.mgrid[:64, :48] + 0.5
+        apart = (x - self.place[:, 0, None, None]) ** 2 + (y - self.place[:, 1, None, None]) ** 2
+        return np.broadcast_to(np.exp(-apart / 8), (len(crops), 17, 64, 48)).astype(np.float32)
+
+
+def test_a_teachers_maps_follow_the_person_into_every_view(split: Split, tmp_path: Path) -> None:
+    images = Images.open(split, tmp_path)
+    labels = teacher_labels(split, images, Middle(), tmp_path)
+    maps = TeacherMaps.open(labels, images, Row(), tmp_path)
+    rng = np.random.default_rng(3)
+    n_mirrored = n_seen = 0
+    for row, shape in enumerate([(256, 192), (128, 96)] * 10):
+        row %= len(labels)
+        picture = images[int(labels.image[row])]
+        sample = augment_crop(picture, labels.person(row), shape, rng)
+        mirrored = np.linalg.det(sample.view.linear) < 0
+        n_mirrored += mirrored
+        grid = Affine.between_boxes(np.array([0.0, 0.0, 48.0, 64.0]), crop_box(labels.box[row]))
+        place = sample.view.points(grid.points(Row.place)) / 8
+        place = place[COCO17.mirror] if mirrored else place
+        h, w = shape[0] // 8, shape[1] // 8
+        inside = ((place > 1) & (place < [w - 1, h - 1])).all(axis=1)
+        at = maps.seen(row, sample.view, shape).reshape(17, -1).argmax(axis=1)
+        peak = np.column_stack([at % w, at // w]) + 0.5
+        assert np.abs(peak - place)[inside].max(initial=0) < 1
+        n_seen += inside.sum()
+    assert 0 < n_mirrored < 20
+    assert n_seen > 200
+
+
+def test_crops_without_a_teacher_are_taught_nothing(split: Split, tmp_path: Path) -> None:
+    images = Images.open(split, tmp_path)
+    source = PoseSource.of(split, images, teacher_labels(split, images, Middle(), tmp_path))
+    taught = source._replace(teacher=TeacherMaps.open(source.labels, images, Row(), tmp_path))
+    rng = np.random.default_rng(0)
+    alone = source.sample((256, 192), rng, CropAugment(negative=0.0))
+    assert collate([alone]).taught is None
+    both = collate([alone, taught.sample((256, 192), rng, CropAugment(negative=0.0))]).taught
+    assert both is not None
+    assert both[0].max() == 0
+    assert both[1].max() > 0.5
 
 
 def test_unsure_points_count_less_and_ghosts_not_at_all() -> None:

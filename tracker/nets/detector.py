@@ -82,12 +82,24 @@ class DetectorModule(nn.Module):
 
 
 class ExportedDetector(nn.Module):
-    """The detector with the outputs of the shipped graph."""
+    """The detector with the outputs of the shipped graph: boxes and the probability of each."""
 
-    def __init__(self, net: DetectorModule) -> None:
+    def __init__(
+        self,
+        net: DetectorModule,
+        calibration: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0),
+    ) -> None:
         super().__init__()
         self.net = net
+        self.calibration = calibration
 
     def forward(self, image: Float[Tensor, "B 3 h w"]) -> tuple[Tensor, Tensor]:
         box, logit = self.net(image)
-        return box, torch.sigmoid(logit)
+        slope, *of_size = self.calibration
+        return box, torch.sigmoid(slope * logit + size_features(box) @ torch.tensor(of_size))
+
+
+def size_features(box: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3"]:
+    """What a score may depend on beside itself: 1, log height over 100 px, and its square."""
+    height = torch.log((box[..., 3] - box[..., 1]).clamp(min=1) / 100)
+    return torch.stack([torch.ones_like(height), height, height**2], dim=-1)

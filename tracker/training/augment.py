@@ -43,6 +43,10 @@ class CropSample(NamedTuple):
     """1, 0 or NaN (not known)."""
     size: float
     """sqrt of the person's area, crop heights: the length that OKS measures with."""
+    view: Affine
+    """Crop px from picture px; mirrored where its determinant is negative."""
+    taught: Float[np.ndarray, "J h w"] | None = None
+    """What a teacher's heatmaps show in this view, 0..1."""
 
 
 class Person(NamedTuple):
@@ -88,7 +92,7 @@ def augment_crop(
     # COCO's areas are about half of the box's.
     size = scale * np.sqrt(0.5 * (person.box[2:] - person.box[:2]).prod())
     picture = _photograph(picture, rng, config.low_resolution)
-    return CropSample(picture, xy / height, weight, visible, float(size / height))
+    return CropSample(picture, xy / height, weight, visible, float(size / height), crop_from_image)
 
 
 def plain_crop(
@@ -106,6 +110,7 @@ def plain_crop(
         person.weight,
         person.visible,
         float(size / height),
+        crop_from_image,
     )
 
 
@@ -127,7 +132,8 @@ def negative_crop(
             crop_from_image = Affine.between_boxes(box, np.array([0.0, 0.0, width, height]))
             picture = _photograph(warp(image, crop_from_image, *shape), rng, 0.1)
             n = len(COCO17)
-            return CropSample(picture, np.zeros((n, 2)), np.zeros(n), np.zeros(n), 0.5)
+            zeros = np.zeros(n)
+            return CropSample(picture, np.zeros((n, 2)), zeros, zeros, 0.5, crop_from_image)
     return None
 
 

@@ -22,7 +22,7 @@ class Fit:
 
     scale: tuple[float, ...]
     temperature: float
-    n_people: int
+    n_views: int
     nll_before: float
     """Nats per keypoint, crop heights."""
     nll_after: float

@@ -242,9 +242,9 @@ def _swapped_by_mistake(
     return (asked.sum(axis=1) >= 6) & (mirrored < 0.05) & (error(keypoints) > 2.5 * mirrored)
 
 
-def held_out(labels: PoseLabels, every: int = 20) -> np.ndarray:
-    """Mark the people kept from training for calibration: every 20th picture (by a fixed hash)."""
-    return (labels.image * 2654435761 % 2**32) % every == 0
+def held_out(image: Int[np.ndarray, " n"], every: int = 20) -> Bool[np.ndarray, " n"]:
+    """Mark pictures (by index) kept from training for calibration: every 20th, by a fixed hash."""
+    return (image * 2654435761 % 2**32) % every == 0
 
 
 def calibration_rows(labels: PoseLabels) -> list[int]:
@@ -255,7 +255,7 @@ def calibration_rows(labels: PoseLabels) -> list[int]:
     same likelihood.
     """
     enough = (labels.weight > 0).sum(axis=1) > 2
-    return np.nonzero(held_out(labels) & labels.human & enough)[0].tolist()
+    return np.nonzero(held_out(labels.image) & labels.human & enough)[0].tolist()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -280,6 +280,16 @@ def box_labels(split: Split) -> list[BoxLabels]:
         )
         for mine, seen, wh in zip(people, found, split["img_wh"], strict=True)
     ]
+
+
+def empty_strip(box: Float[np.ndarray, "n 4"], wh: np.ndarray) -> Float[np.ndarray, "4"]:
+    """The largest of the four strips around the hull of all boxes; the picture if it is empty."""
+    w, h = float(wh[0]), float(wh[1])
+    if not len(box):
+        return np.array([0.0, 0.0, w, h])
+    (x0, y0), (x1, y1) = box[:, :2].min(axis=0), box[:, 2:].max(axis=0)
+    strips = np.array([[0, 0, x0, h], [x1, 0, w, h], [0, 0, w, y0], [0, y1, w, h]])
+    return strips[(strips[:, 2:] - strips[:, :2]).prod(axis=1).argmax()]
 
 
 def _by_image(owner: np.ndarray, n_images: int) -> list[np.ndarray]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from tracker.nets.backbone import cell_centres
 from tracker.nets.detector import STRIDES, DetectorConfig, DetectorModule
 from tracker.training.augment import CanvasAugment, CanvasSample, Scene, augment_canvas
-from tracker.training.data import DataError, box_labels, open_splits
+from tracker.training.data import DataError, box_labels, empty_strip, held_out, open_splits
 from tracker.training.loop import channels_last, cosine
 from tracker.training.teacher import DenseTeacher, Taught
 
@@ -48,6 +48,8 @@ class DetectorRecipe:
     learning_rate: float = 1.5e-3
     synthetic: float = 0.1
     """Share of the pictures that are rendered."""
+    background: float = 0.08
+    """Share of the pictures of which only the largest strip without labelled people is shown."""
     seed: int = 0
     net: DetectorConfig = field(default_factory=DetectorConfig)
 
@@ -92,6 +94,7 @@ class DetectorTask:
         torch.manual_seed(recipe.seed)
         splits = open_splits(data, cache, recipe.synthetic)
         self.sources = [(box_labels(split), images) for split, images, _ in splits]
+        self.rows = [np.nonzero(~held_out(np.arange(len(labels))))[0] for labels, _ in self.sources]
         self.shares = np.array([share for _, _, share in splits])
         self.recipe = recipe
         self.device = device
@@ -117,8 +120,10 @@ class DetectorTask:
 
     def _scene(self, source: int, rng: np.random.Generator) -> Scene:
         labels, images = self.sources[source]
-        index = int(rng.integers(len(labels)))
-        return Scene(images[index], labels[index].box, labels[index].ignore)
+        rows = self.rows[source]
+        index = int(rows[rng.integers(len(rows))])
+        scene = Scene(images[index], labels[index].box, labels[index].ignore)
+        return without_people(scene) if rng.random() < self.recipe.background else scene
 
     def loss(self, batch: DetectorBatch, seen: int) -> dict[str, Tensor]:
         batch = batch.to(self.device)
@@ -126,6 +131,18 @@ class DetectorTask:
             box, logit = self.net(batch.image)
         size = batch.image.shape[-1]
         return detection_losses(box, logit, anchor_points(size, size, logit), batch)
+
+
+def without_people(scene: Scene, least: int = 64) -> Scene:
+    """What lies beside all people of a picture; the whole scene where that is too narrow, px.
+
+    Enlarged to a picture of its own it shows how much in the world looks like a limb.
+    """
+    h, w = scene.image.shape[:2]
+    x0, y0, x1, y1 = empty_strip(scene.box, np.array([w, h])).astype(int)
+    if min(x1 - x0, y1 - y0) < least:
+        return scene
+    return Scene(scene.image[y0:y1, x0:x1], np.zeros((0, 4)), np.zeros(0, bool))
 
 
 def anchor_points(height: int, width: int, like: Tensor) -> Float[Tensor, "N 2"]:

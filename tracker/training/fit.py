@@ -166,7 +166,9 @@ def fit_sampler(run: FitRun, recipe: FitRecipe, frozen: Frozen) -> Path:
     net = trainer.average
     fit = calibrate(*predict(net, views, recipe.latent))
     if not np.isfinite([*fit.scale, fit.temperature, fit.nll_after]).all():
-        raise DataError(f"{fit.n_people} held-out people are too few to calibrate on; label more")
+        raise DataError(
+            f"{fit.n_views} held-out views are too few to calibrate on; label more people"
+        )
     return publish(net, run, recipe, frozen, fit, views)
 
 

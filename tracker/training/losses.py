@@ -40,21 +40,52 @@ def heatmap_loss(
     return _mean(divergence, weight * inside)
 
 
+def taught_loss(
+    logits: Float[Tensor, "B J h w"],
+    taught: Float[Tensor, "B J h w"],
+    target: Float[Tensor, "B J 2"],
+    weight: Float[Tensor, "B J"],
+    floor: float = 0.03,
+) -> Float[Tensor, ""]:
+    """Cross-entropy of each map against a teacher's (heights 0..1), less the teacher's entropy.
+
+    A network trained by squared error on Gaussian bumps answers with their expectation: where it
+    wavers between left and right, so may we. Its peak says how far it is believed, and where there
+    is a label, so does the part of its mass that lies around it.
+    """
+    bump = (taught - floor).clamp(min=0).flatten(2)
+    mass = bump.sum(dim=-1, keepdim=True)
+    p = bump / mass.clamp(min=1e-6)
+    place = cell_centres(logits) / logits.shape[-2]
+    squared = ((place - target[:, :, None]) ** 2).sum(dim=-1) * logits.shape[-2] ** 2
+    # A bump of one cell's deviation has 0.8 of its mass within this window.
+    near = ((p * torch.exp(-squared / 8)).sum(dim=-1) / 0.8).clamp(max=1)
+    trust = taught.flatten(2).amax(dim=-1).clamp(max=1) * torch.where(weight > 0, near, 1)
+    trust = trust * (mass[..., 0] > 1)
+    log_q = torch.log_softmax(logits.flatten(2), dim=-1)
+    return _mean(-(p * log_q).sum(dim=-1) - torch.special.entr(p).sum(dim=-1), trust)
+
+
 def soft_argmax_loss(
     logits: Float[Tensor, "B J h w"],
     target: Float[Tensor, "B J 2"],
     weight: Float[Tensor, "B J"],
     scale: Float[Tensor, "B J"],
     sharpness: float = 2.5,
+    reach: float = 3.0,
 ) -> Float[Tensor, ""]:
-    """L1 of the sharpened heatmap's mean, in units of the OKS fall-off.
+    """L1 of the mean of the sharpened map near the keypoint, in units of the OKS fall-off.
 
-    It teaches a peak its place within the cell; a peak on another limb is left to `heatmap_loss`,
-    for a mean halfway between the two would serve nobody.
+    It teaches a peak its place within the cell. Cells more than `reach` cells from the keypoint are
+    left out: over the whole map the median would win, a bet on the likelier of two peaks, and the
+    map's masses, which `heatmap_loss` teaches, would become a step of 0.2 or 0.8.
     """
     b, j, h, w = logits.shape
-    p = torch.softmax(sharpness * logits.reshape(b, j, h * w), dim=-1)
-    error = (p @ cell_centres(logits) / h - target).abs().sum(dim=-1) / scale
+    place = cell_centres(logits) / h
+    squared = ((place - target[:, :, None]) ** 2).sum(dim=-1) * h**2
+    # Not infinity: where nothing is in reach the mean of the whole map is as good.
+    near = sharpness * logits.reshape(b, j, h * w) - 1e4 * (squared > reach**2)
+    error = (torch.softmax(near, dim=-1) @ place - target).abs().sum(dim=-1) / scale
     return _mean(error.clamp(max=4.0), weight)
 
 

@@ -36,10 +36,11 @@ from tracker.training.losses import (
     imle_loss,
     mixture_loss,
     soft_argmax_loss,
+    taught_loss,
     visible_loss,
     winner_likelihood_loss,
 )
-from tracker.training.teacher import teacher_labels
+from tracker.training.teacher import TeacherMaps, map_shape, teacher_labels
 
 OKS_FALLOFF = torch.tensor(2 * COCO17.oks_sigma, dtype=torch.float32)
 
@@ -112,10 +113,16 @@ class PoseBatch:
     visible: Tensor
     scale: Tensor
     """(B, J) OKS fall-off of each keypoint, 2 σⱼ s."""
+    taught: Tensor | None = None
+    """(B, J, h, w) heatmaps of a teacher, 0..1."""
 
     def to(self, device: str) -> "PoseBatch":
         tensors = (self.image, self.keypoints, self.weight, self.visible, self.scale)
-        return PoseBatch(*(tensor.to(device, non_blocking=True) for tensor in tensors))
+        image, keypoints, weight, visible, scale = (
+            tensor.to(device, non_blocking=True) for tensor in tensors
+        )
+        taught = None if self.taught is None else self.taught.to(device, non_blocking=True)
+        return PoseBatch(image, keypoints, weight, visible, scale, taught)
 
 
 class PoseSource(NamedTuple):
@@ -124,6 +131,7 @@ class PoseSource(NamedTuple):
     labels: PoseLabels
     people: list[BoxLabels]
     images: Images
+    teacher: TeacherMaps | None = None
 
     @classmethod
     def of(cls, split: Split, images: Images, further: PoseLabels | None = None) -> "PoseSource":
@@ -131,7 +139,7 @@ class PoseSource(NamedTuple):
         labels = pose_labels(split)
         if further is not None:
             labels = labels.join(further)
-        trained = ~held_out(labels) & (labels.weight.sum(axis=1) > 2)
+        trained = ~held_out(labels.image) & (labels.weight.sum(axis=1) > 2)
         return cls(labels.take(trained), box_labels(split), images)
 
     def sample(
@@ -145,7 +153,10 @@ class PoseSource(NamedTuple):
             empty = negative_crop(image, self.people[index].box, shape, rng)
             if empty is not None:
                 return empty
-        return augment_crop(image, self.labels.person(row), shape, rng, config)
+        sample = augment_crop(image, self.labels.person(row), shape, rng, config)
+        if self.teacher is None:
+            return sample
+        return sample._replace(taught=self.teacher.seen(row, sample.view, shape))
 
 
 class PoseTask:
@@ -165,7 +176,9 @@ class PoseTask:
         if teacher is not None:
             split, images, _ = splits[0]
             found = teacher_labels(split, images, teacher, cache)
-            self.sources[0] = PoseSource.of(split, images, found)
+            source = PoseSource.of(split, images, found)
+            maps = TeacherMaps.open(source.labels, images, teacher, cache)
+            self.sources[0] = source._replace(teacher=maps)
         self.shares = np.array([share for _, _, share in splits])
         self.recipe = recipe
         self.device = device
@@ -213,10 +226,13 @@ class PoseTask:
 def map_losses(heatmap: Float[Tensor, "B J h w"], batch: PoseBatch) -> dict[str, Tensor]:
     """Stage 0: heatmaps alone; the sampler would only slow it down."""
     target, weight = batch.keypoints, batch.weight
-    return {
+    parts = {
         "heatmap": heatmap_loss(heatmap, target, weight),
         "argmax": 0.3 * soft_argmax_loss(heatmap, target, weight, batch.scale),
     }
+    if batch.taught is not None:
+        parts["taught"] = taught_loss(heatmap, batch.taught, target, weight)
+    return parts
 
 
 def sampler_losses(
@@ -248,10 +264,15 @@ def collate(samples: list[CropSample]) -> PoseBatch:
 
     image = torch.from_numpy(np.stack([s.image for s in samples])).permute(0, 3, 1, 2).float()
     size = stack([np.float64(s.size) for s in samples])
+    taught = None
+    if any(s.taught is not None for s in samples):
+        blank = np.zeros((len(COCO17), *map_shape(samples[0].image.shape[:2])), np.float32)
+        taught = stack([blank if s.taught is None else s.taught for s in samples])
     return PoseBatch(
         image,
         stack([s.keypoints for s in samples]),
         stack([s.weight for s in samples]),
         stack([s.visible for s in samples]),
         size[:, None] * OKS_FALLOFF,
+        taught,
     )

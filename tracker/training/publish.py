@@ -15,14 +15,17 @@ from tracker.errors import WeightsError
 from tracker.latents import sobol_latents
 from tracker.nets.detector import DetectorModule, ExportedDetector
 from tracker.nets.pose import ExportedPose, PoseModule
-from tracker.training.augment import plain_crop
 from tracker.training.calibrate import calibrate, predict
-from tracker.training.data import Images, Split, calibration_rows, honest_labels
+from tracker.training.data import Images, Split, honest_labels
 from tracker.training.detector import DetectorRecipe
 from tracker.training.pose import PoseBatch, PoseRecipe, collate
+from tracker.training.scores import fit_scores, found_boxes
+from tracker.training.views import calibration_crops
 from tracker.weights import Weights
 
 N_HYPOTHESES = 8
+LONG_SIDE = 416
+"""The detector's canvas, px."""
 
 log = logging.getLogger("surepose.train")
 
@@ -82,6 +85,7 @@ def publish_pose(
 def publish_detector(
     net: DetectorModule,
     data: Path,
+    cache: Path,
     folder: Path,
     name: str,
     recipe: DetectorRecipe,
@@ -89,12 +93,16 @@ def publish_detector(
     start: Weights | None = None,
     backbone: Weights | None = None,
 ) -> Path:
-    """Export and write the card; `backbone` is the pose network whose backbone it began with."""
+    """Calibrate the scores, export, write the card.
+
+    `backbone` is the pose network whose backbone it began with.
+    """
+    split = Split.load(data, "train")
+    fit = fit_scores(*found_boxes(net.eval(), split, Images.open(split, cache), LONG_SIDE))
     height, width = 32 * Dim("rows", min=2, max=60), 32 * Dim("columns", min=2, max=60)
     path = folder / f"detector-{name}.onnx"
-    sizes = data_sizes(Split.load(data, "train"))
     parity = export_onnx(
-        ExportedDetector(net).eval(),
+        ExportedDetector(net, fit.weights).eval(),
         {"image": torch.full((2, 3, 256, 320), 100.0)},
         path,
         outputs=["box", "score"],
@@ -102,10 +110,11 @@ def publish_detector(
     )
     card = {
         "kind": "detector",
-        "input": {"long_side": 320},
+        "input": {"long_side": LONG_SIDE},
         "threshold": 0.5,
+        "calibration": asdict(fit) | {"on": "held-out part of train"},
         "recipe": asdict(recipe),
-        "data_sizes": sizes,
+        "data_sizes": data_sizes(split),
         **_lineage("canvases_seen", seen, start),
         "backbone_from": None if backbone is None else backbone.entry("sha256"),
     }
@@ -159,12 +168,8 @@ def data_sizes(split: Split) -> dict[str, dict[str, int]]:
 def calibration_batches(data: Path, cache: Path) -> list[PoseBatch]:
     """The people kept from training, as the network will see them."""
     split = Split.load(data, "train")
-    labels = honest_labels(split)
     images = Images.open(split, cache)
-    samples = [
-        plain_crop(images[int(labels.image[row])], labels.person(row), (256, 192))
-        for row in calibration_rows(labels)
-    ]
+    samples = list(calibration_crops(honest_labels(split), images, (256, 192)))
     return [collate(samples[i : i + 32]) for i in range(0, len(samples), 32)]
 
 

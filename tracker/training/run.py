@@ -69,7 +69,9 @@ def train_detector(run: Run) -> Path:
     start = _start(run, "detector")
     trainer = _train(task, run, recipe.batch, start)
     net = trainer.average.cpu()
-    return publish_detector(net, run.data, run.out, run.name, recipe, trainer.seen, start, backbone)
+    return publish_detector(
+        net, run.data, run.cache, run.out, run.name, recipe, trainer.seen, start, backbone
+    )
 
 
 def _recipe(run: Run, kind: type[Recipe]) -> Recipe:

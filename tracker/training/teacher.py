@@ -6,6 +6,8 @@ kept. A detector as teacher looks at every canvas anew.
 """
 
 import hashlib
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,9 +19,10 @@ from scipy.special import expit
 from torch import Tensor
 
 import engines
-from tracker.crops import crop_box, warp
+from tracker.crops import OUTSIDE, crop_box, warp
 from tracker.geometry import Affine
 from tracker.heatmaps import HeatmapNet
+from tracker.skeleton import COCO17
 from tracker.training.data import DataError, Images, PoseLabels, Split, box_labels
 
 LEAST_HEIGHT = 20.0
@@ -54,6 +57,60 @@ def teacher_labels(split: Split, images: Images, look: HeatmapNet, cache: Path) 
     return believe(image, box, np.load(path))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TeacherMaps:
+    """All that a heatmap network sees around each person, looked at once and kept as bytes."""
+
+    maps: UInt8[np.ndarray, "P h w J"]
+    """Heights 0..1 in 255 steps."""
+    crop: Float[np.ndarray, "P 4"]
+    """The part of the picture that each of them covers."""
+
+    @classmethod
+    def open(
+        cls, labels: PoseLabels, images: Images, look: HeatmapNet, cache: Path
+    ) -> "TeacherMaps":
+        """Map the file of these people into memory, writing it first if it is not there."""
+        digest = hashlib.sha256(labels.image.tobytes() + labels.box.tobytes()).hexdigest()[:12]
+        path = cache / f"maps-{digest}.npy"
+        crop = np.stack([crop_box(box) for box in labels.box])
+        if not path.is_file():
+            grey = np.full((1, look.view.height, look.view.width, 3), OUTSIDE, np.uint8)
+            _, n_keypoints, h, w = look(grey).shape
+            part = path.with_suffix(f".{os.getpid()}.part")
+            shape = (len(labels), h, w, n_keypoints)
+            kept = np.lib.format.open_memmap(part, "w+", np.uint8, shape)
+            for row, (image, box) in enumerate(zip(labels.image.tolist(), labels.box, strict=True)):
+                heatmaps = look(_cut(look, images[image], box)[1][None])[0]
+                kept[row] = np.clip(255 * heatmaps.transpose(1, 2, 0) + 0.5, 0, 255)
+            kept.flush()
+            part.rename(path)
+        return cls(np.load(path, mmap_mode="r"), crop)
+
+    def seen(
+        self, row: int, crop_from_image: Affine, shape: tuple[int, int]
+    ) -> Float[np.ndarray, "J h w"]:
+        """One person's maps in another view of them, on the grid that our own maps have there."""
+        height, width = shape
+        h, w = map_shape(shape)
+        maps = self.maps[row]
+        grid = np.array([0.0, 0.0, maps.shape[1], maps.shape[0]])
+        image_from_maps = Affine.between_boxes(grid, self.crop[row])
+        cells = Affine.between_boxes(
+            np.array([0.0, 0.0, width, height]), np.array([0.0, 0.0, w, h])
+        )
+        cells_from_maps = cells.after(crop_from_image).after(image_from_maps)
+        view = cv2.warpAffine(np.asarray(maps), cells_from_maps.for_cv2(), (w, h))
+        if np.linalg.det(crop_from_image.linear) < 0:
+            view = view[..., COCO17.mirror]
+        return view.transpose(2, 0, 1).astype(np.float32) / 255
+
+
+def map_shape(crop: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns of our own heatmaps of a crop: stride 8."""
+    return crop[0] // 8, crop[1] // 8
+
+
 def believe(
     image: np.ndarray, box: Float[np.ndarray, "P 4"], answer: Float[np.ndarray, "P J 3"]
 ) -> PoseLabels:
@@ -73,20 +130,24 @@ def believe(
 def _ask(
     look: HeatmapNet, pictures: list[UInt8[np.ndarray, "H W 3"]], box: Float[np.ndarray, "P 4"]
 ) -> Float[np.ndarray, "P J 3"]:
-    height, width = look.view.height, look.view.width
-    target = np.array([0.0, 0.0, width, height])
-    crop_from_image = [Affine.between_boxes(crop_box(corners), target) for corners in box]
-    crops = [
-        warp(picture, view, height, width)
-        for picture, view in zip(pictures, crop_from_image, strict=True)
-    ]
-    heatmaps = look(np.stack(crops))
-    cell = height / heatmaps.shape[2]
+    cut = [_cut(look, picture, corners) for picture, corners in zip(pictures, box, strict=True)]
+    crop_from_image = [view for view, _ in cut]
+    heatmaps = look(np.stack([crop for _, crop in cut]))
+    cell = look.view.height / heatmaps.shape[2]
     answers = []
     for view, maps in zip(crop_from_image, heatmaps, strict=True):
         xy, score = peaks(maps)
         answers.append(np.column_stack([view.inverse().points(cell * xy), score]))
     return np.stack(answers)
+
+
+def _cut(
+    look: HeatmapNet, picture: UInt8[np.ndarray, "H W 3"], box: Float[np.ndarray, "4"]
+) -> tuple[Affine, UInt8[np.ndarray, "h w 3"]]:
+    """The teacher's view of a person, and its map from the picture."""
+    height, width = look.view.height, look.view.width
+    view = Affine.between_boxes(crop_box(box), np.array([0.0, 0.0, width, height]))
+    return view, warp(picture, view, height, width)
 
 
 def peaks(

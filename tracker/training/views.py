@@ -7,7 +7,7 @@ The folder holds `heatmap.npy` (N, J, h, w), float16 or float32, of our own netw
 - `weight` (N, J): trust in each, 0 (not labelled) to 1;
 - `visible` (N, J): 1 seen, 0 not seen, NaN not known;
 - `size` (N,): sqrt of the person's area, crop heights;
-- `held_out` (N,): whether the view is kept from training, for calibration (plain crops).
+- `held_out` (N,): whether the view is kept from training, for calibration (`calibration_crops`).
 
 Whoever runs his network somewhere else writes these files himself.
 """
@@ -27,6 +27,7 @@ from tracker.training.augment import CropAugment, CropSample, augment_crop, plai
 from tracker.training.data import (
     DataError,
     Images,
+    PoseLabels,
     Split,
     calibration_rows,
     held_out,
@@ -35,6 +36,8 @@ from tracker.training.data import (
 from tracker.training.pose import OKS_FALLOFF, PoseBatch
 
 SEEN = ("heatmap", "features", "context")
+RANDOM_VIEWS = 2
+"""Of each person held out: with one, the draw moves coverage by two points."""
 
 log = logging.getLogger("surepose.train")
 
@@ -97,20 +100,36 @@ def crops(
     seed: int,
     augment: CropAugment,
 ) -> Iterator[tuple[CropSample, bool]]:
-    """Random views of the people to train on, then plain ones of those who are held out."""
+    """Random views of the people to train on, then those of the people held out."""
     split = Split.load(data, "train")
     labels = honest_labels(split)
     images = Images.open(split, cache)
     labelled = (labels.weight > 0).sum(axis=1) > 2
-    rows = np.nonzero(~held_out(labels) & labelled)[0]
+    rows = np.nonzero(~held_out(labels.image) & labelled)[0]
     rng = np.random.default_rng(seed)
     # Everybody once before anybody twice.
     order = np.concatenate([rng.permutation(rows) for _ in range(-(-views // max(len(rows), 1)))])
     for row in order[:views].tolist():
         person = labels.person(row)
         yield augment_crop(images[int(labels.image[row])], person, shape, rng, augment), False
+    for sample in calibration_crops(labels, images, shape):
+        yield sample, True
+
+
+def calibration_crops(
+    labels: PoseLabels, images: Images, shape: tuple[int, int]
+) -> Iterator[CropSample]:
+    """Views of the people kept from training on which error bars are fitted.
+
+    Each as they are, whole and well lit as labelled pictures show people, and in random views: cut,
+    hidden or blurred, as users meet them (docs/adr/0031).
+    """
+    rng = np.random.default_rng(0)
     for row in calibration_rows(labels):
-        yield plain_crop(images[int(labels.image[row])], labels.person(row), shape), True
+        image, person = images[int(labels.image[row])], labels.person(row)
+        yield plain_crop(image, person, shape)
+        for _ in range(RANDOM_VIEWS):
+            yield augment_crop(image, person, shape, rng, CropAugment())
 
 
 def write_views(
