@@ -69,10 +69,12 @@ def make_track(
     )
 
 
-def make_pose(detection: Detection, xy: np.ndarray, std: float = 2.0) -> PoseMixture:
+def make_pose(
+    detection: Detection, xy: np.ndarray, std: float = 2.0, visible: float = 0.95
+) -> PoseMixture:
     d = xy.size
     mixture = Mixture(xy.reshape(1, d), std**2 * np.eye(d)[None], np.zeros(1))
-    return PoseMixture(detection, mixture, np.full(len(xy), 0.95))
+    return PoseMixture(detection, mixture, np.full(len(xy), visible))
 
 
 def tracked(*tracks: Track, index: int = 0, **kwargs: float) -> TrackedFrame:
@@ -99,11 +101,12 @@ class FakePoseNet:
 
     def __init__(self, *people: np.ndarray) -> None:
         self.people = people
+        self.visible = 0.95
         self.boxes: list[list[Detection]] = []
 
     def __call__(self, frame: Frame, detections: Sequence[Detection]) -> list[PoseMixture]:
         self.boxes.append(list(detections))
-        return [make_pose(d, self._nearest(d)) for d in detections]
+        return [make_pose(d, self._nearest(d), visible=self.visible) for d in detections]
 
     def _nearest(self, detection: Detection) -> np.ndarray:
         centre = (detection.box[:2] + detection.box[2:]) / 2

@@ -1,6 +1,7 @@
 from dataclasses import replace
 from itertools import permutations
 
+import fakes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,11 +10,12 @@ from scipy.stats import multivariate_normal
 from simulated_people import law, seen, walker
 
 from tracker import association, hypotheses, noise
-from tracker.association import AssociationConfig
+from tracker.association import AssociationConfig, agreeing
 from tracker.motion import BodyMotion, MotionConfig
 from tracker.noise import NoiseConfig
 from tracker.parts import Parts
 from tracker.skeleton import COCO17
+from tracker.types import Detection
 
 BODY = BodyMotion.of(COCO17, MotionConfig())
 CONFIG = AssociationConfig()
@@ -33,7 +35,9 @@ def measured(poses):
 def one_frame_later(z):
     people = hypotheses.start(z, BODY, WHOLE)
     everybody = np.ones(len(z), dtype=bool)
-    return hypotheses.predict(people, everybody, 1 / 30, np.full(len(z), 200.0), BODY, WHOLE)
+    return hypotheses.predict(
+        people, everybody, 1 / 30, np.full(len(z), 200.0), np.ones(len(z)), BODY, WHOLE
+    )
 
 
 def log_ratios(people, z, pairs=None):
@@ -180,3 +184,18 @@ def test_contested_are_pairs_that_could_nearly_as_well_be_exchanged():
     assert association.contested(lone, [(0, 0)], 3.0) == {0}
     assert association.contested(lone, [(0, 0)], 0.5) == set()
     assert association.contested(lone.T, [(0, 0)], 3.0) == {0}
+
+
+def test_poses_agree_where_most_error_bars_overlap_and_those_of_two_people_do_not():
+    here = fakes.person(150)
+    box = Detection(np.array([100.0, 50, 200, 370]), 0.9)
+    rng = np.random.default_rng(0)
+    first = fakes.make_pose(box, here, std=4.0)
+    nearly = fakes.make_pose(box, here + rng.normal(0, 2, here.shape), std=4.0)
+    limb = here.copy()
+    limb[7:11] += 80.0  # an arm elsewhere
+    poses = [first, nearly, fakes.make_pose(box, limb, std=4.0), fakes.make_pose(box, here + 20.0)]
+    found = agreeing(poses, np.ones((4, 4), bool), region=0.3)
+    assert found[0].tolist() == [False, True, True, False]
+    assert (found == found.T).all()
+    assert not agreeing(poses, np.zeros((4, 4), bool), region=0.3).any()

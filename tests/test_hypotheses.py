@@ -46,7 +46,9 @@ def taken(pose, people, config=NOISE, reduction=FEW, rho=0.5, parts=WHOLE):
 
 
 def predict(people, dt=1 / 30, height=200.0, parts=WHOLE, seen=True):
-    return hypotheses.predict(people, np.array([seen]), dt, np.array([height]), BODY, parts)
+    return hypotheses.predict(
+        people, np.array([seen]), dt, np.array([height]), np.ones(1), BODY, parts
+    )
 
 
 def follow(poses, config=NOISE, reduction=FEW, dt=1 / 30, rho=0.5, parts=WHOLE):
@@ -242,3 +244,35 @@ def test_nees_of_a_calibrated_network_is_chi_squared():
         error = truth - state.mean[0]
         nees.append(error @ np.linalg.solve(state.cov[0], error))
     assert abs(np.mean(nees) - 68) < 6 * np.sqrt(2 * 68 / n)
+
+
+def runnalls(a: Mixture, b: Mixture) -> float:
+    """Bound on what joining two components costs (Runnalls 2007), nats."""
+    weight = np.exp([a.log_weight[0], b.log_weight[0]])
+    share = weight / weight.sum()
+    mean = share @ np.vstack([a.mean, b.mean])
+    parts = [(a, share[0]), (b, share[1])]
+    joined = sum(s * (m.cov[0] + np.outer(m.mean[0] - mean, m.mean[0] - mean)) for m, s in parts)
+    own = sum(s * np.linalg.slogdet(m.cov[0])[1] for m, s in parts)
+    return 0.5 * weight.sum() * (np.linalg.slogdet(joined)[1] - own)
+
+
+@law
+@given(seeds)
+def test_merging_costs_no_more_than_runnalls_bound_which_is_small_for_whoever_is_merged(seed):
+    """Kullback-Leibler divergence of the merged sum from the whole, by brute force on a line."""
+    rng = np.random.default_rng(seed)
+    w = rng.dirichlet([1, 1, 1])
+    some = Mixture(rng.normal(size=(3, 1)), rng.uniform(0.3, 2, size=(3, 1, 1)), np.log(w))
+    few = mixture.merge(some, FEW.merge_below)
+    if len(few) != 2:
+        return
+    kept = [i for i in range(3) if np.isclose(some.mean[i], few.mean).any()]
+    (i, j) = [i for i in range(3) if i not in kept]
+    one = [Mixture(some.mean[[k]], some.cov[[k]], some.log_weight[[k]]) for k in (i, j)]
+    x = np.linspace(-15, 15, 6001)[:, None]
+    p, q = mixture.log_density(some, x), mixture.log_density(few, x)
+    lost = (np.exp(p) * (p - q)).sum() * (x[1, 0] - x[0, 0])
+    assert -1e-9 < lost <= runnalls(*one) + 1e-9
+    # Of one dimension; in D dimensions the limit allows as much for each.
+    assert lost < 0.15

@@ -109,6 +109,16 @@ def test_other_skeletons_move_too():
     assert BodyMotion.of(fish, MotionConfig()).density.shape == (6, 6)
 
 
+@law
+@given(st.floats(0.2, 3.0), st.floats(-20, 20))
+def test_innovations_that_are_alike_tell_of_a_livelier_person(liveliness, alike):
+    now = motion.livelier(liveliness, alike, 0.3)
+    assert 0.2 <= now <= 3.0
+    assert abs(np.log(now / liveliness)) <= 0.3 + 1e-9
+    assert (now - liveliness) * alike >= 0
+    assert motion.livelier(liveliness, alike, 0.0) == liveliness
+
+
 def test_body_height_is_the_long_side():
     assert motion.body_height(np.array([10.0, 20.0, 40.0, 220.0])) == 200
     assert motion.body_height(np.array([10.0, 20.0, 310.0, 120.0])) == 300

@@ -39,12 +39,42 @@ def test_still_people_are_tracked_where_they_stand():
 
 
 @pytest.mark.parametrize("detect_every", [1, 3, 5])
-def test_the_detector_runs_on_every_nth_frame_and_tracks_say_where_to_look_between(detect_every):
-    _, detector, net = follow([fakes.person(150)], 16, detect_every)
-    assert detector.calls == list(range(0, 16, detect_every))
+def test_the_detector_confirms_and_then_runs_on_every_nth_frame_and_tracks_say_where_to_look(
+    detect_every,
+):
+    _, detector, net = follow([fakes.person(150)], 18, detect_every)
+    assert detector.calls == [0, 1, *range(2, 18, detect_every)]
     for index, boxes in enumerate(net.boxes):
         assert len(boxes) == 1
         assert (boxes[0].track_id is None) == (index in detector.calls)
+
+
+def test_who_is_lost_is_searched_for_at_once():
+    pipeline, detector, net = follow([fakes.person(150), fakes.person(450)], 10, detect_every=50)
+    net.visible = 0.05
+    for index in range(10, 20):
+        pipeline(fakes.frame(index))
+    assert detector.calls == [0, 1, 2, 11, 12]
+
+
+def test_without_demand_the_detector_keeps_its_interval():
+    person = fakes.person(150)
+    detector = fakes.FakeDetector(person)
+    pipeline = PoseTracker(detector, fakes.FakePoseNet(person), detect_every=4, on_demand=False)
+    for index in range(13):
+        pipeline(fakes.frame(index))
+    assert detector.calls == [0, 4, 8, 12]
+    assert len(pipeline.people.tracks) == 1
+
+
+def test_a_tentative_track_that_the_detector_does_not_find_again_is_not_looked_at():
+    person = fakes.person(150)
+    detector, net = fakes.FakeDetector(person), fakes.FakePoseNet(person)
+    pipeline = PoseTracker(detector, net)
+    pipeline(fakes.frame(0))
+    detector.people = ()
+    pipeline(fakes.frame(1))
+    assert [len(boxes) for boxes in net.boxes] == [1, 0]
 
 
 def test_an_empty_scene_is_searched_in_every_frame():
@@ -56,14 +86,14 @@ def test_a_picture_of_another_size_is_searched_at_once():
     pipeline, detector, _ = follow([fakes.person(150)], 3)
     pipeline(fakes.frame(3, height=400))
     pipeline(fakes.frame(4, height=400))
-    assert detector.calls == [0, 3]
+    assert detector.calls == [0, 1, 2, 3]
 
 
 def test_a_person_whom_the_detector_misses_is_still_looked_at():
-    pipeline, detector, net = follow([fakes.person(150), fakes.person(450)], 10)
+    pipeline, detector, net = follow([fakes.person(150), fakes.person(450)], 12)
     detector.people = detector.people[:1]
-    pipeline(fakes.frame(10))
-    assert detector.calls[-1] == 10
+    pipeline(fakes.frame(12))
+    assert detector.calls[-1] == 12
     assert [box.track_id is None for box in net.boxes[-1]] == [True, False]
 
 

@@ -9,10 +9,11 @@ from tracker import kalman
 from tracker.hypotheses import ReductionConfig
 from tracker.motion import BodyMotion
 from tracker.noise import NoiseConfig
+from tracker.pipeline import WHOLE, Delay
 from tracker.skeleton import COCO17
-from tracker.smoothing import Past, remember, revise
+from tracker.smoothing import Link
 from tracker.tracks import MultiTracker, TrackerConfig
-from tracker.types import Detection, Mixture, PoseMixture, TrackStatus
+from tracker.types import Detection, Frame, Mixture, PoseMixture, TrackedFrame, TrackStatus
 
 FPS = 30
 PLAIN = NoiseConfig(
@@ -82,36 +83,32 @@ def test_smoothing_with_correlated_errors_is_conditioning_the_joint_gaussian():
     measured = np.block(
         [[state_cov(i, j)[:D, :D] + rho ** abs(i - j) * R for j in range(n)] for i in range(n)]
     )
+    # The present state and, from the second frame on, the last one after it.
     x, P = np.zeros(2 * D), P0
     echo = kalman.Echo(np.zeros(D), np.zeros((D, D)), np.zeros((2 * D, D)))
-    gain = np.zeros(D)
-    past = Past.none(np.zeros((1, 1, 2 * D)), n - 1)
-    everything = np.ones((1, 1, D), dtype=bool)
+    gain, links = np.zeros(D), []
     for k, z in enumerate(zs):
         S = kalman.with_echo(P[:D, :D], R, echo, gain, np.sqrt(1 - gain**2))
-        innovation = kalman.innovate(
-            (z - x[:D] - gain * echo.mean)[None, None], S[None, None], everything
-        )
-        cross = P[:, :D] + echo.cross * gain
-        pull = kalman.pull(cross[None, None], innovation)
-        past = revise(past, gain[None, None], innovation, pull)
-        (x,), (P,) = (
-            v[0] for v in kalman.update(x[None, None], P[None, None], cross[None, None], innovation)
-        )
+        innovation = kalman.innovate(z - x[:D] - gain * echo.mean, S, np.ones(D, dtype=bool))
+        x, P = kalman.update(x, P, P[:, :D] + echo.cross * gain, innovation)
+        if k > 0:
+            links.append(Link.of(1, Mixture(x[None], P[None], np.zeros(1))))
         if k < n - 1:
-            past = remember(past, x[None, None], P[None, None], F[None, None])
-            echo = kalman.Echo(z - x[:D], P[:D, :D], -F @ P[:, :D])
-            x, P = kalman.predict(x, P, F, Q)
+            x, P = x[: 2 * D], P[: 2 * D, : 2 * D]
+            ahead, ahead_cov = kalman.predict(x, P, F, Q)
+            echo = kalman.Echo(z - x[:D], P[:D, :D], -np.vstack([F @ P[:, :D], P[:, :D]]))
+            x, P = np.append(ahead, x), np.block([[ahead_cov, F @ P], [P @ F.T, P]])
             gain = np.full(D, rho)
+    told = links[-1].present
     *_, (want_x, _, _) = echoed_steps(F, Q, P0, R, zs, rho)
-    assert_allclose(x, want_x, rtol=1e-9)
-    for back in range(1, n):
-        i = n - 1 - back
+    assert_allclose(told.mean[0], want_x, rtol=1e-9)
+    for i, link in reversed(list(enumerate(links))):
+        told = link.back(told)
         cross = np.hstack([state_cov(i, j)[:, :D] for j in range(n)])
         weights = np.linalg.solve(measured, cross.T).T
-        assert_allclose(past.mean[0, back - 1, 0], weights @ zs.ravel(), rtol=1e-6, atol=1e-7)
+        assert_allclose(told.mean[0], weights @ zs.ravel(), rtol=1e-6, atol=1e-7)
         want = state_cov(i, i) - weights @ cross.T
-        assert_allclose(past.cov[0, back - 1, 0], want, rtol=1e-6, atol=1e-7)
+        assert_allclose(told.cov[0], want, rtol=1e-6, atol=1e-7)
 
 
 def test_later_frames_bring_smoothed_poses_nearer_the_truth_with_honest_bars():
@@ -157,6 +154,28 @@ def test_a_gap_is_bridged_from_both_sides():
     truth = walker(23 / FPS, **WALK)
     assert np.linalg.norm(late.keypoints - truth, axis=1).mean() < 6
     assert np.trace(late.keypoint_cov.sum(axis=0)) < 0.5 * np.trace(now[0].keypoint_cov.sum(axis=0))
+
+
+def test_a_file_smoothed_in_blocks_is_the_file_smoothed_as_a_whole():
+    """What is farther away than half of `WHOLE` frames tells nothing."""
+    rng, n = np.random.default_rng(8), WHOLE + 30
+    poses = [
+        None if 30 <= k < 50 else seen(walker(k / FPS, **WALK), rng, hypotheses=1) for k in range(n)
+    ]
+    tracker, whole = MultiTracker(TrackerConfig(lag=WHOLE)), MultiTracker(TrackerConfig(lag=n))
+    delay, told = Delay(tracker), []
+    picture = np.zeros((4, 4, 3), np.uint8)
+    for k, pose in enumerate(poses):
+        for each in (tracker, whole):
+            tracks = each.update([] if pose is None else [pose], k / FPS)
+        told += delay(TrackedFrame(Frame(picture, k, k / FPS), tracks))
+    told += delay.rest()
+    assert [tracked.frame.index for tracked in told] == list(range(n))
+    for tracked, want in zip(told, whole.smoothed_since(n - 1), strict=True):
+        (a,), (b,) = tracked.tracks, want
+        assert (a.id, a.status, a.time) == (b.id, b.status, b.time)
+        assert_allclose(a.keypoints, b.keypoints, atol=0.01)
+        assert_allclose(a.keypoint_cov, b.keypoint_cov, rtol=1e-3, atol=1e-3)
 
 
 def test_people_who_are_confirmed_later_are_shown_from_their_first_frame():

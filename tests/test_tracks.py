@@ -70,10 +70,13 @@ def test_two_people_cross_and_keep_their_ids_and_places():
         assert error(track, walker(99 / FPS, **came_from)) < 8
 
 
-@pytest.mark.parametrize("gap", [5, 15, 30])
-def test_a_person_hidden_for_up_to_a_second_keeps_the_id(gap):
+@pytest.mark.parametrize(("gap", "doubted"), [(5, 0), (15, 0), (30, 2), (75, 2)])
+def test_a_person_hidden_for_a_while_keeps_the_id(gap, doubted):
+    """At once, or as soon as what came is a track."""
     reports = film([WALK], 70 + gap, is_seen=lambda _, frame: not 30 <= frame < 30 + gap)
-    assert statuses(reports[28 : 32 + gap]) == ["c", "c", *["l"] * gap, "c", "c"]
+    back = 30 + gap + doubted
+    assert statuses(reports[28:40]) == ["c", "c", *["l"] * min(gap, 10), *["c"] * max(10 - gap, 0)]
+    assert statuses(reports[back - 1 : back + 2]) == ["l" if gap < 60 else "", "c", "c"]
     assert {track.id for report in reports for track in report} == {1}
 
 
@@ -229,7 +232,7 @@ def test_of_two_tracks_that_become_one_person_the_younger_goes():
     ]
     rng, tracker = np.random.default_rng(11), MultiTracker()
     ids = []
-    for frame in range(90):
+    for frame in range(150):
         time = frame / FPS
         places = [walker(time, **meets[0]), walker(min(time, 1.0), **meets[1])]
         places[1][:, 0] += 4.0
@@ -312,6 +315,26 @@ def test_error_bars_are_honest_however_much_errors_of_successive_frames_are_alik
     assert 0.85 < np.mean([nees for nees, _, _ in runs]) < 1.15
     assert 0.93 < np.mean([inside for _, inside, _ in runs]) < 0.975
     assert np.mean([t.error_correlation for *_, t in runs]) == pytest.approx(rho, abs=0.2)
+
+
+@pytest.mark.parametrize(("pace", "least", "most"), [(0, 0.2, 0.3), (1, 0.3, 0.7), (3, 1.6, 3.0)])
+def test_how_lively_a_person_is_is_learnt_and_error_bars_hold(pace, least, most):
+    """Whatever the scale of the network's error bars is."""
+    rng = np.random.default_rng(0)
+    errors = correlated(np.repeat(NETWORK_COV[None], 80, axis=0), 0.5, rng)
+    for scale in (1.0, 2.0):
+        tracker, nees = MultiTracker(TrackerConfig(noise=NoiseConfig(scale=scale))), []
+        for frame, error in enumerate(errors):
+            truth = walker(pace * frame / FPS)
+            mix = Mixture((truth.ravel() + error)[None], NETWORK_COV[None], np.zeros(1))
+            pose = PoseMixture(Detection(box_of(truth), 0.9), mix, np.full(17, 0.95))
+            (*_, track) = tracker.update([pose], frame / FPS) or [None]
+            if frame > 30:
+                off = track.keypoints - truth
+                nees.append(squared_mahalanobis(off, track.keypoint_cov).mean() / 2)
+        assert least <= track.liveliness < most
+        if scale == 1.0:
+            assert 0.7 < np.mean(nees) < 1.1
 
 
 def test_taking_correlated_errors_for_independent_ones_is_overconfident():
@@ -408,3 +431,56 @@ def test_a_track_that_only_its_own_predictions_keep_alive_is_dropped():
     seconds = sum(alive) / FPS
     assert 1.9 < seconds < 2.1
     assert alive == sorted(alive, reverse=True)
+
+
+def test_looks_for_a_tentative_track_do_not_confirm_it():
+    """A pose network gives a pose wherever it looks: only detections make somebody real."""
+    rng, tracker = np.random.default_rng(18), MultiTracker()
+    film([WALK], 1, tracker=tracker)
+    for frame in range(1, 8):
+        (ghost,) = tracker.tracks
+        pose = seen(walker(frame / FPS, **WALK), rng, track_id=ghost.id)
+        assert tracker.update([pose], frame / FPS) == ()
+
+
+@pytest.mark.parametrize(("score", "frames"), [(0.9, 3), (0.7, 3), (0.45, 13)])
+def test_the_nearer_a_score_is_to_that_of_a_birth_the_longer_a_person_is_doubted(score, frames):
+    rng, tracker = np.random.default_rng(19), MultiTracker()
+    for frame in range(40):
+        pose = seen(walker(frame / FPS, **WALK), rng)
+        pose = replace(pose, detection=replace(pose.detection, score=score))
+        if tracker.update([pose], frame / FPS):
+            break
+    assert frame + 1 == pytest.approx(frames, abs=1)
+
+
+@pytest.mark.parametrize(("region", "ids"), [(0.3, [1]), (0.0, [1, 2])])
+def test_a_vaguer_second_pose_of_a_person_starts_nobody(region, ids):
+    """Half a body in a second box: its keypoints are far off, as its error bars say."""
+    config = TrackerConfig(life=LifeConfig(same_region=region))
+    rng, tracker = np.random.default_rng(20), MultiTracker(config)
+    for frame in range(20):
+        here = walker(frame / FPS, **WALK)
+        half = seen(here, rng)
+        shift = np.tile([20.0, 5.0], 17)
+        vague = replace(
+            half.mixture, mean=half.mixture.mean + shift, cov=half.mixture.cov + 900 * np.eye(34)
+        )
+        box = Detection(half.detection.box * [1, 1, 1, 0.6], 0.8)
+        tracker.update([seen(here, rng), PoseMixture(box, vague, 0.6 * half.visible)], frame / FPS)
+    assert [track.id for track in tracker.tracks] == ids
+
+
+def test_who_comes_back_has_the_old_number_also_in_smoothed_reports():
+    tracker = MultiTracker(TrackerConfig(lag=5))
+    gone = range(30, 65)
+    ids = []
+    rng = np.random.default_rng(21)
+    for frame in range(90):
+        poses = [] if frame in gone else [seen(walker(frame / FPS, **WALK), rng)]
+        tracker.update(poses, frame / FPS)
+        if frame >= 5:
+            ids.append([track.id for track in tracker.smoothed(5)])
+    assert ids[-1] == [1]
+    assert all(len(report) <= 1 for report in ids)
+    assert {number for report in ids for number in report} == {1}

@@ -5,6 +5,7 @@ What is left then goes by overlap, which catches a track whose prediction was wr
 Poses of low score come last, and only to tracks that nothing better has claimed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +17,10 @@ from tracker.hypotheses import People
 from tracker.motion import BodyMotion
 from tracker.noise import Measurements, planar_gate, planar_nis
 from tracker.parts import Parts, planar
+from tracker.types import PoseMixture
+
+LEAST_VISIBLE = 0.3
+"""Keypoints that are less probably visible than this neither shape a box nor tell people apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +134,29 @@ def near(people: People, z: Measurements, config: AssociationConfig) -> Int[np.n
     cov = here_cov[:, None] + there_cov + slack
     offset = there - here[:, None]  # (T, N, 2)
     return np.argwhere(planar_nis(offset, cov)[..., 0] < planar_gate(config.gate))
+
+
+def agreeing(
+    poses: Sequence[PoseMixture], compared: Bool[np.ndarray, "N N"], region: float
+) -> Bool[np.ndarray, "N N"]:
+    """Which of the compared poses are one person's: the error bars of most keypoints say so.
+
+    Half of the keypoints seen in both lie in each other's region of this probability. Poses of one
+    person from two boxes err alike, so that nearly all pass; those of two people nearly never.
+    """
+    alike = np.zeros(compared.shape, dtype=bool)
+    i, k = np.argwhere(np.triu(compared, 1)).T
+    if not len(i):
+        return alike
+    points = np.stack([pose.keypoints for pose in poses])
+    cov = np.stack([pose.keypoint_cov for pose in poses])
+    seen = np.stack([pose.visible for pose in poses]) >= LEAST_VISIBLE
+    offset = points[i] - points[k]
+    whitened = np.linalg.solve(cov[i] + cov[k], offset[..., None])[..., 0]
+    inside = (offset * whitened).sum(axis=-1) < planar_gate(region)
+    both = seen[i] & seen[k]
+    alike[i, k] = 2 * (inside & both).sum(axis=1) > both.sum(axis=1)
+    return alike | alike.T
 
 
 def birth_spread(

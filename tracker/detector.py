@@ -40,20 +40,26 @@ class Detector:
         device: str = "auto",
         threads: int | None = None,
         *,
+        long_side: int | None = None,
         backend: str | None = None,
         precision: str | None = None,
     ) -> "Detector":
-        """The detector of this name, or of this .onnx file; the rest as in `engines.load`."""
+        """The detector of this name, or of this .onnx file; the rest as in `engines.load`.
+
+        With a longer `long_side` than its card's it finds smaller people and takes longer.
+        """
         found = weights.find("detector", name)
+        side = int(found.entry("input", "long_side")) if long_side is None else long_side
         engine = engines.load(
             found.path,
             device,
             threads,
             backend=backend,
             precision=precision,
-            shapes=plan_shapes(found),
+            shapes=plan_shapes(found, side),
+            ranges=found.card.get("ranges"),
         )
-        return cls(engine, int(found.entry("input", "long_side")), float(found.entry("threshold")))
+        return cls(engine, side, float(found.entry("threshold")))
 
     def __call__(self, frame: Frame) -> list[Detection]:
         with stage("detect"):
@@ -74,9 +80,10 @@ class Detector:
         return [Detection(box[i], float(score[i])) for i in suppress(box, score, self.max_iou)]
 
 
-def plan_shapes(found: weights.Weights) -> Shapes:
+def plan_shapes(found: weights.Weights, long_side: int | None = None) -> Shapes:
     """What will come to a compiled plan of this network: any picture, usually of 4:3."""
-    side = int(found.entry("input", "long_side"))
+    side = int(found.entry("input", "long_side")) if long_side is None else long_side
+    side = -(-side // STRIDE) * STRIDE
     usual = -(-side * 3 // (4 * STRIDE)) * STRIDE
     return {"image": ((1, 3, STRIDE, STRIDE), (1, 3, usual, side), (1, 3, side, side))}
 

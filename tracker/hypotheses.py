@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from tracker import kalman, mixture
 from tracker.kalman import Echo
-from tracker.motion import BodyMotion, constant_velocity
+from tracker.motion import BodyMotion
 from tracker.noise import (
     Measurements,
     NoiseConfig,
@@ -23,7 +23,6 @@ from tracker.noise import (
     planar_nis,
 )
 from tracker.parts import Parts
-from tracker.smoothing import Past, blend, remember, revise
 from tracker.types import LastErrors, Mixture
 
 
@@ -51,6 +50,7 @@ class People:
     log_weight: Float[np.ndarray, " M"]
     """Normalised for each person."""
     mean: Float[np.ndarray, "M B x"]
+    """Positions and velocities; then those of the frame before, where a smoother wants them."""
     cov: Float[np.ndarray, "M B x x"]
     error: Float[np.ndarray, "M B d"]
     """What the last measurement was off by, px."""
@@ -60,8 +60,6 @@ class People:
     """T."""
     echo: Echo | None = None
     """The same errors seen from the present, where they may tell of the next."""
-    past: Past | None = None
-    """The last states, where a smoother wants them."""
 
     def __len__(self) -> int:
         return self.count
@@ -77,14 +75,7 @@ class People:
             self.error[rows],
             self.trust[rows],
             int(keep.sum()),
-            past=None if self.past is None else self.past.rows(np.flatnonzero(rows)),
         )
-
-    def pasts(self) -> list[Past]:
-        """The last states of each person, where they are kept."""
-        if self.past is None:
-            return []
-        return [self.past.rows(np.flatnonzero(self.owner == t)) for t in range(self.count)]
 
     def keypoints(self, parts: Parts) -> Float[np.ndarray, "T J 2"]:
         """The heaviest hypothesis of each person, px."""
@@ -95,14 +86,25 @@ class People:
 
     def states(self, parts: Parts) -> list[tuple[Mixture, LastErrors]]:
         """What a track keeps of each person."""
-        mean, cov = parts.whole_vector(self.mean, 2), parts.whole_matrix(self.cov, 2)
+        x = 2 * self.error.shape[-1]
+        mean = parts.whole_vector(self.mean[..., :x], 2)
+        cov = parts.whole_matrix(self.cov[..., :x, :x], 2)
         error, trust = parts.whole_vector(self.error), parts.whole_vector(self.trust)
-        ends = np.searchsorted(self.owner, np.arange(self.count + 1))
-        rows = [slice(a, b) for a, b in pairwise(ends)]
         return [
             (Mixture(mean[r], cov[r], self.log_weight[r]), LastErrors(error[r], trust[r]))
-            for r in rows
+            for r in self._rows()
         ]
+
+    def with_last(self, parts: Parts) -> list[Mixture]:
+        """The present state of each person and, after it, that of the frame before."""
+        if self.mean.shape[-1] == 2 * self.error.shape[-1]:
+            return []
+        mean, cov = parts.whole_vector(self.mean, 4), parts.whole_matrix(self.cov, 4)
+        return [Mixture(mean[r], cov[r], self.log_weight[r]) for r in self._rows()]
+
+    def _rows(self) -> list[slice]:
+        ends = np.searchsorted(self.owner, np.arange(self.count + 1))
+        return [slice(a, b) for a, b in pairwise(ends)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,7 +140,6 @@ class Scores:
 def gather(
     states: Sequence[tuple[Mixture, LastErrors | None]],
     parts: Parts,
-    pasts: Sequence[Past] = (),
 ) -> People:
     """All people as one batch."""
     counts = [len(state) for state, _ in states]
@@ -151,11 +152,10 @@ def gather(
         parts.vector(np.concatenate([error.mean for error in errors])),
         parts.vector(np.concatenate([error.trust for error in errors])),
         len(states),
-        past=Past.together(*pasts) if pasts else None,
     )
 
 
-def start(z: Measurements, motion: BodyMotion, parts: Parts, lag: int = 0) -> People:
+def start(z: Measurements, motion: BodyMotion, parts: Parts) -> People:
     """People seen for the first time: their pose, and a velocity still to learn."""
     K, B, d = z.mean.shape
     cov = np.zeros((K, B, 2 * d, 2 * d))
@@ -164,8 +164,7 @@ def start(z: Measurements, motion: BodyMotion, parts: Parts, lag: int = 0) -> Pe
     cov[..., d:, d:] = height**2 * parts.matrix(motion.start_cov)
     mean = np.concatenate([z.mean, np.zeros((K, B, d))], axis=-1)
     trust = z.measured[z.owner] / z.size
-    past = Past.none(mean, lag) if lag else None
-    return People(z.owner, z.log_weight, mean, cov, np.zeros((K, B, d)), trust, len(z), past=past)
+    return People(z.owner, z.log_weight, mean, cov, np.zeros((K, B, d)), trust, len(z))
 
 
 def predict(
@@ -173,24 +172,26 @@ def predict(
     seen: Bool[np.ndarray, " T"],
     dt: float,
     height: Float[np.ndarray, " T"],
+    liveliness: Float[np.ndarray, " T"],
     motion: BodyMotion,
     parts: Parts,
+    keep_last: bool = False,
 ) -> People:
     """Move everybody ahead; those who were not seen in the last frame drift, and forget its errors.
 
-    What a measurement was off by, e = z - p, has the covariance of p and goes against it.
+    What a measurement was off by, e = z - p, has the covariance of p and goes against it. For a
+    smoother the state before is kept beside the new one.
     """
     d = people.error.shape[-1]
     unit = np.square(height)[people.owner, None, None, None]
-    density = unit * parts.matrix(motion.density)
-    mean, cov = kalman.glide(people.mean, people.cov, dt, density)
-    was = people.cov[..., :d]
+    lively = np.square(height * liveliness)[people.owner, None, None, None]
+    was = people.cov if keep_last else people.cov[..., :d]
     moved = np.concatenate([was[..., :d, :] + dt * was[..., d:, :], was[..., d:, :]], axis=-2)
-    echo = Echo(people.error, people.cov[..., :d, :d], -moved)
+    mean, cov = kalman.glide(people.mean, people.cov, dt, lively * parts.matrix(motion.density))
     lost = ~seen[people.owner]
     trust = people.trust
-    step = motion.unseen(dt) if lost.any() else None
-    if step is not None:
+    if lost.any():
+        step = motion.unseen(dt)
         mean_lost, cov_lost = kalman.predict(
             parts.whole_vector(people.mean[lost], 2),
             parts.whole_matrix(people.cov[lost], 2),
@@ -198,15 +199,15 @@ def predict(
             unit[lost, 0] * step.Q,
         )
         mean[lost], cov[lost] = parts.vector(mean_lost, 2), parts.matrix(cov_lost, 2)
+        moved[lost] = parts.matrix(step.F, 2) @ was[lost]
         trust = np.where(lost[:, None, None], 0.0, people.trust)
-    past = people.past
-    if past is not None:
-        F = np.empty_like(people.cov)
-        F[:] = np.kron(constant_velocity(dt).F, np.eye(d))
-        if step is not None:
-            F[lost] = parts.matrix(step.F, 2)
-        past = remember(past, people.mean, people.cov, F)
-    return replace(people, mean=mean, cov=cov, trust=trust, echo=echo, past=past)
+    back = moved[..., :d]
+    if keep_last:
+        mean = np.concatenate([mean, people.mean], axis=-1)
+        cov = np.block([[cov, moved], [moved.mT, people.cov]])
+        back = np.concatenate([back, people.cov[..., :d]], axis=-2)
+    echo = Echo(people.error, people.cov[..., :d, :d], -back)
+    return replace(people, mean=mean, cov=cov, trust=trust, echo=echo)
 
 
 def score(
@@ -289,16 +290,11 @@ def update(
     doubt = scores.doubt[good]
     size = error_bar(z.R[k] + doubt[..., None] * np.eye(d)) if doubt.any() else z.size[k]
     trust[inside] = innovation.measured / size
-    past = None if people.past is None else people.past.rows(m)
-    if past is not None:
-        moved = revise(past.rows(np.flatnonzero(inside)), gain, innovation, pull)
-        order = np.argsort(np.append(np.flatnonzero(inside), np.flatnonzero(~inside)))
-        past = Past.together(moved, past.rows(np.flatnonzero(~inside))).rows(order)
     weight = scores.log_joint[rows]
     total = np.full(len(chosen), -np.inf)
     np.logaddexp.at(total, owner, weight)
     weight = weight - total[owner]
-    posterior = People(owner, weight, mean, cov, error, trust, len(chosen), past=past)
+    posterior = People(owner, weight, mean, cov, error, trust, len(chosen))
     return _merged(posterior, reduction.merge_below)
 
 
@@ -409,7 +405,7 @@ def _merged(people: People, below: float) -> People:
         np.where(there, people.log_weight[slots], -np.inf),
     )
     # Where people are tells who is who as well as where and how fast, for half of the cost.
-    groups = mixture.near_groups(mixture.first(batch, batch.mean.shape[-1] // 2), below)
+    groups = mixture.near_groups(mixture.first(batch, people.error.shape[-1]), below)
     if (groups.sum(axis=-1) <= 1).all():
         return people
     joined = mixture.merge_groups(batch, groups)
@@ -425,18 +421,6 @@ def _merged(people: People, below: float) -> People:
     ) -> Float[np.ndarray, " *both"]:
         return np.concatenate([single[alone], new[n, g]])[order]
 
-    past = people.past
-    if past is not None:
-        blends = [
-            blend(
-                past.rows(slots[i][there[i]]),
-                people.mean[slots[i][there[i]]],
-                share[i][np.isfinite(joined.log_weight[i])][:, there[i]],
-                joined.mean[i][np.isfinite(joined.log_weight[i])][:, None],
-            )
-            for i in range(len(several))
-        ]
-        past = Past.together(past.rows(np.flatnonzero(alone)), *blends).rows(order)
     return People(
         owner[order],
         both(people.log_weight, joined.log_weight),
@@ -445,7 +429,6 @@ def _merged(people: People, below: float) -> People:
         both(people.error, error[:, :, None]),
         both(people.trust, trust[:, :, None]),
         people.count,
-        past=past,
     )
 
 

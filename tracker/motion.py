@@ -5,6 +5,7 @@ height of a person is the long side of the person's box.
 """
 
 from dataclasses import dataclass
+from math import exp
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +50,12 @@ SAMPLE_PERIOD = 1 / 30
 """Accelerations above are averages over this long, s: white beyond it (lag one 0.23, then 0)."""
 
 
+LEAST_LIVELINESS, MOST_LIVELINESS = 0.2, 3.0
+"""Accelerations of a person in everyday life, to those of `ACCELERATION`."""
+MOST_STEP = 0.3
+"""No single frame changes the log of it by more."""
+
+
 class Step(NamedTuple):
     """A move over some time: x ← Fx + noise of covariance Q."""
 
@@ -62,6 +69,8 @@ class MotionConfig:
 
     kappa: float = 1.0
     """Accelerations, as a multiple of those of everyday motion capture."""
+    adaptation: float = 0.3
+    """How fast each person's own liveliness is learnt (`livelier`); 0: all move alike."""
     drift_time: float = 2.0
     """A person who is not seen is expected to walk on for about this long, s, …"""
     swing_time: float = 0.1
@@ -156,6 +165,18 @@ def relaxing_velocity(dt: float, relaxation: float) -> Step:
         np.array([[1.0, tau * lost], [0.0, 1 - lost]]),
         np.array([[position, cross], [cross, velocity]]),
     )
+
+
+def livelier(liveliness: float, autocorrelation: float, adaptation: float) -> float:
+    """The accelerations of a person, as a multiple of what was assumed, after one more pose.
+
+    Where a person moves more than assumed, the filter lags and whitened innovations of successive
+    frames point the same way; where less, it follows errors and they alternate. Driving their
+    autocorrelation to zero asks for the best gain whatever the scale of the measurement noise, as
+    the likelihood would not (ADR 0035).
+    """
+    step = min(max(adaptation * autocorrelation, -MOST_STEP), MOST_STEP)
+    return min(max(liveliness * exp(step), LEAST_LIVELINESS), MOST_LIVELINESS)
 
 
 def body_height(box: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch"]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -22,7 +23,7 @@ from tracker.sources import open_source
 from tracker.sources.base import Source
 from tracker.stages import stage
 from tracker.tracks import LifeConfig, MultiTracker, TrackerConfig
-from tracker.types import Detection, Frame, PoseMixture, Track, TrackedFrame
+from tracker.types import Detection, Frame, PoseMixture, Track, TrackedFrame, TrackStatus
 
 OVERCONFIDENCE = 2.0
 """The shipped network's covariances are multiplied by this in videos.
@@ -34,6 +35,15 @@ _GAP = 0.25
 """After a longer gap (s) nobody was seen for most of it, and the whole picture is searched."""
 _COAST = 0.04
 """Only so long (s) into a gap people go on as they were seen; from then on as unseen ones do."""
+
+_SEARCHED = 0.08
+"""For so long (s) somebody who was lost is searched for in every frame."""
+
+WHOLE = 120
+"""A lag of so many frames is as good as the rest of a file: later frames tell nothing more."""
+_EAGER = 30
+"""With a longer lag frames come out in blocks of half of it: to walk back all the way for every
+frame would take too long."""
 
 SAME_PERSON_IOU = 0.4
 """A detection that overlaps a predicted box by more stands for the same person."""
@@ -55,10 +65,13 @@ class PoseTracker:
         people: MultiTracker | None = None,
         *,
         detect_every: int = 5,
+        on_demand: bool = True,
         most_poses: int | None = None,
         camera_motion: Callable[[], FollowCamera] | None = None,
     ) -> None:
         """
+        detect_every: searches the whole picture at least every so many frames, …
+        on_demand: … and sooner where a track is new, just lost or unsure of its place.
         most_poses: looks at no more people in a frame, the least certain of them first.
         camera_motion: makes what follows a camera that moves.
         """
@@ -68,6 +81,7 @@ class PoseTracker:
         self.pose_net = pose_net
         self.people = MultiTracker() if people is None else people
         self.detect_every = detect_every
+        self.on_demand = on_demand
         self.most_poses = most_poses
         self._new_camera = camera_motion
         self._camera = None if camera_motion is None else camera_motion()
@@ -83,25 +97,30 @@ class PoseTracker:
         backend: str | None = None,
         precision: str | None = None,
         detect_every: int = 5,
+        detect_side: int | None = None,
         conf: float | None = None,
-        lag: int = 0,
+        lag: int | Literal["all"] = 0,
         camera_motion: bool = False,
     ) -> "PoseTracker":
         """The networks that ship with the package, on a device: auto, cpu, cuda.
 
-        conf is the least score of a detection; None takes the one the detector was tuned to. lag
-        is how many frames `follow` may wait to smooth; camera_motion is for cameras that move. The
-        rest is as in `engines.load`.
+        detect_side is how long a picture's longer side is for the detector, px, conf the least
+        score of a detection; None takes what the detector was tuned to. lag
+        is how many frames `follow` may wait to smooth, "all" for files; camera_motion is for
+        cameras that move. The rest is as in `engines.load`.
         """
         from tracker.detector import Detector
         from tracker.pose import PoseNet
 
-        detector = Detector.load(device=device, backend=backend, precision=precision)
+        detector = Detector.load(
+            device=device, backend=backend, precision=precision, long_side=detect_side
+        )
         if conf is not None:
             detector = replace(detector, threshold=conf)
         life = LifeConfig(birth_score=detector.threshold)
         noise = NoiseConfig(scale=OVERCONFIDENCE)
-        people = MultiTracker(TrackerConfig(noise=noise, life=life, lag=lag))
+        wait = WHOLE if lag == "all" else lag
+        people = MultiTracker(TrackerConfig(noise=noise, life=life, lag=wait))
         camera: Callable[[], FollowCamera] | None = None
         if camera_motion:
             from tracker.camera_motion import CameraMotion
@@ -122,6 +141,7 @@ class PoseTracker:
             self.pose_net,
             MultiTracker(self.people.config, self.people.skeleton),
             detect_every=self.detect_every,
+            on_demand=self.on_demand,
             most_poses=self.most_poses,
             camera_motion=self._new_camera,
         )
@@ -149,10 +169,13 @@ class PoseTracker:
         size, self._size = self._size, frame.image.shape
         self._frames_since_detection += 1
         due = gap or self._frames_since_detection >= self.detect_every
-        if predicted and not due and size == self._size:
+        unsure = self.on_demand and any(map(_is_unsure, self.people.tracks))
+        if predicted and not due and not unsure and size == self._size:
             return predicted
         self._frames_since_detection = 0
-        return merge_boxes(self.detector(frame), predicted)
+        # Tentative tracks are the detector's to find again: a pose network always gives a pose.
+        known = [box for box in predicted if (box.track_id or 0) > 0]
+        return merge_boxes(self.detector(frame), known)
 
     def _affordable(self, boxes: list[Detection], time: float) -> tuple[list[Detection], set[int]]:
         """The boxes that are worth a look, and the tracks that nobody looks for then.
@@ -183,7 +206,8 @@ class Delay:
     """What becomes of a tracker's results before they come out.
 
     With a lag of N frames a result waits until N more frames have been followed, and is smoothed by
-    what came later; or the tracks are given as of some seconds later, s.
+    what came later (by half as many at least, where N is large); or the tracks are given as of some
+    seconds later, s.
     """
 
     def __init__(self, people: MultiTracker, predict_ahead: float = 0.0) -> None:
@@ -202,13 +226,18 @@ class Delay:
         self._waiting.append(tracked)
         if len(self._waiting) <= lag:
             return []
-        return [replace(self._waiting.popleft(), tracks=self.people.smoothed(lag))]
+        return list(self._smoothed(1 if lag <= _EAGER else lag // 2))
 
     def rest(self) -> Iterator[TrackedFrame]:
         """What still waits when no more frames come."""
-        while self._waiting:
-            tracked = self._waiting.popleft()
-            yield replace(tracked, tracks=self.people.smoothed(len(self._waiting)))
+        if self._waiting:
+            yield from self._smoothed(len(self._waiting))
+
+    def _smoothed(self, count: int) -> Iterator[TrackedFrame]:
+        """The first of those that wait."""
+        frames = self.people.smoothed_since(len(self._waiting) - 1)
+        for tracks in frames[:count]:
+            yield replace(self._waiting.popleft(), tracks=tracks)
 
 
 def follow(
@@ -238,6 +267,13 @@ def merge_boxes(detected: Sequence[Detection], predicted: Sequence[Detection]) -
     rows, columns = linear_sum_assignment(overlap, maximize=True)
     found = set(rows[overlap[rows, columns] >= SAME_PERSON_IOU].tolist())
     return [*detected, *(p for i, p in enumerate(predicted) if i not in found)]
+
+
+def _is_unsure(track: Track) -> bool:
+    """Whether the detector should say if and where there is such a person."""
+    if track.status is TrackStatus.TENTATIVE:
+        return True
+    return track.status is TrackStatus.LOST and track.time - track.last_seen < _SEARCHED
 
 
 def _doubt(track: Track) -> float:
@@ -270,10 +306,11 @@ def track(
     backend: str | None = None,
     precision: str | None = None,
     detect_every: int = 5,
+    detect_side: int | None = None,
     conf: float | None = None,
     max_frames: int | None = None,
     seed: int = 0,
-    lag: int = 0,
+    lag: int | Literal["all"] = 0,
     predict_ahead: float = 0.0,
     camera_motion: bool = False,
 ) -> Iterator[TrackedFrame]:
@@ -289,6 +326,7 @@ def track(
             backend=backend,
             precision=precision,
             detect_every=detect_every,
+            detect_side=detect_side,
             conf=conf,
             lag=lag,
             camera_motion=camera_motion,

@@ -1,122 +1,63 @@
-"""What the newest pose says of the last few frames: a smoother of fixed lag.
+"""What later poses say of earlier frames: the smoother of Rauch, Tung and Striebel.
 
-Beside its present state every hypothesis keeps its last N states and how each goes with the present
-one. A new pose then moves them as it moves the present, by their covariance with it (the augmented
-filter, Anderson & Moore 1979, in which the past states' covariances with each other are not
-needed). With N at least as long as the sequence this is the smoother of Rauch, Tung and Striebel.
+Where a smoother is wanted, the filter carries the last state beside the present one, and every
+pose moves both: where errors of successive frames are correlated, it speaks of two frames at once.
+Given the present, the last state has nothing to do with what comes later. So each frame leaves one
+link to the frame before, and a walk along the links smooths as far back as they go.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from tracker import kalman
+from tracker import mixture
+from tracker.types import Mixture
+
+ALIKE = 0.25
+"""Smoothed hypotheses nearer than this are one (`mixture.distances`)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Past:
-    """The last N states of M hypotheses, the newest first; zero where there was none."""
+class Link:
+    """p(last state | present state x) = N(Jx + c, C), for each hypothesis of a person."""
 
-    mean: Float[np.ndarray, "M N B x"]
-    cov: Float[np.ndarray, "M N B x x"]
-    cross: Float[np.ndarray, "M N B x x"]
-    """cov(state then, state now)."""
-    echo: Float[np.ndarray, "M N B x d"]
-    """cov(state then, error of the last measurement)."""
-    depth: Int[np.ndarray, " M"]
-    """How many of the N there are."""
-
-    @classmethod
-    def none(cls, mean: Float[np.ndarray, "M B x"], lag: int) -> "Past":
-        M, B, x = mean.shape
-        square = np.zeros((M, lag, B, x, x))
-        return cls(
-            np.zeros((M, lag, B, x)),
-            square,
-            square,
-            np.zeros((M, lag, B, x, x // 2)),
-            np.zeros(M, dtype=int),
-        )
-
-    def rows(self, index: Int[np.ndarray, " n"]) -> "Past":
-        """Some of the hypotheses."""
-        return Past(
-            self.mean[index],
-            self.cov[index],
-            self.cross[index],
-            self.echo[index],
-            self.depth[index],
-        )
+    number: int
+    """Of the person's track in the frame before."""
+    present: Mixture
+    """x, as the filter knows it."""
+    gain: Float[np.ndarray, "M X X"]
+    """J."""
+    mean: Float[np.ndarray, "M X"]
+    """c."""
+    cov: Float[np.ndarray, "M X X"]
+    """C."""
 
     @classmethod
-    def together(cls, *pasts: "Past") -> "Past":
-        return cls(
-            np.concatenate([past.mean for past in pasts]),
-            np.concatenate([past.cov for past in pasts]),
-            np.concatenate([past.cross for past in pasts]),
-            np.concatenate([past.echo for past in pasts]),
-            np.concatenate([past.depth for past in pasts]),
-        )
+    def of(cls, number: int, both: Mixture) -> "Link":
+        """From the hypotheses of the present state and, after it, the last one."""
+        X = both.mean.shape[1] // 2
+        present = mixture.first(both, X)
+        J = np.linalg.solve(present.cov, both.cov[:, :X, X:]).mT
+        rest = both.cov[:, X:, X:] - J @ present.cov @ J.mT
+        mean = both.mean[:, X:] - (J @ present.mean[..., None])[..., 0]
+        return cls(number, present, J, mean, (rest + rest.mT) / 2)
 
+    def back(self, smoothed: Mixture) -> Mixture:
+        """The smoothed last state, from the smoothed present one."""
+        m = self._origin(smoothed)
+        J = self.gain[m]
+        mean = (J @ smoothed.mean[..., None])[..., 0] + self.mean[m]
+        cov = J @ smoothed.cov @ J.mT + self.cov[m]
+        return mixture.merge(Mixture(mean, (cov + cov.mT) / 2, smoothed.log_weight), ALIKE)
 
-def remember(
-    past: Past,
-    mean: Float[np.ndarray, "M B x"],
-    cov: Float[np.ndarray, "M B x x"],
-    F: Float[np.ndarray, "M B x x"],
-) -> Past:
-    """Put a state into the past, from which F leads to the present."""
-    cross = np.concatenate([cov[:, None], past.cross[:, :-1]], axis=1)
-    lag = past.mean.shape[1]
-    return Past(
-        np.concatenate([mean[:, None], past.mean[:, :-1]], axis=1),
-        np.concatenate([cov[:, None], past.cov[:, :-1]], axis=1),
-        cross @ F[:, None].mT,
-        -cross[..., : mean.shape[-1] // 2],
-        np.minimum(past.depth + 1, lag),
-    )
-
-
-def revise(
-    past: Past,
-    gain: Float[np.ndarray, "M B d"],
-    innovation: kalman.Innovation,
-    pull: Float[np.ndarray, "M B d x"],
-) -> Past:
-    """Let a measurement move the past: its innovation moves the present by `pull`."""
-    d = gain.shape[-1]
-    cross = past.cross[..., :d] + past.echo * gain[:, None, :, None, :]
-    every = kalman.Innovation(
-        innovation.factor[:, None], innovation.whitened[:, None], innovation.measured[:, None]
-    )
-    back = kalman.pull(cross, every)  # (M, N, B, d, x)
-    return replace(
-        past,
-        mean=past.mean + (back.mT @ every.whitened[..., None])[..., 0],
-        cov=past.cov - back.mT @ back,
-        cross=past.cross - back.mT @ pull[:, None],
-    )
-
-
-def blend(
-    past: Past,
-    mean: Float[np.ndarray, "M B x"],
-    share: Float[np.ndarray, "G M"],
-    joined: Float[np.ndarray, "G B x"],
-) -> Past:
-    """The past of hypotheses joined with these shares, with the moments of the whole."""
-    then = np.einsum("gm,mnbx->gnbx", share, past.mean)
-    off = past.mean[None] - then[:, None]  # (G, M, N, B, x)
-    now = mean[None] - joined[:, None]  # (G, M, B, x)
-
-    def mixed(
-        within: Float[np.ndarray, "M N B x y"], b: Float[np.ndarray, "G M N B y"]
-    ) -> Float[np.ndarray, "G N B x y"]:
-        between = np.einsum("gm,gmnbx,gmnby->gnbxy", share, off, b, optimize=True)
-        return np.einsum("gm,mnbxy->gnbxy", share, within, optimize=True) + between
-
-    depth = np.array([past.depth[row > 0].min() for row in share])
-    presents = np.broadcast_to(now[:, :, None], off.shape)
-    echo = np.einsum("gm,mnbxy->gnbxy", share, past.echo, optimize=True)
-    return Past(then, mixed(past.cov, off), mixed(past.cross, presents), echo, depth)
+    def _origin(self, smoothed: Mixture) -> Int[np.ndarray, " S"]:
+        """The filter's hypothesis that each smoothed one comes from: the most probable there."""
+        if len(self.present) == 1:
+            return np.zeros(len(smoothed), dtype=int)
+        d = self.present.mean.shape[1] // 2
+        factor = np.linalg.cholesky(self.present.cov[:, :d, :d])
+        off = smoothed.mean[:, None, :d, None] - self.present.mean[:, :d, None]  # (S, M, d, 1)
+        squared = np.square(np.linalg.solve(factor, off)).sum(axis=(-2, -1))
+        log_det = np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1)
+        return np.argmax(self.present.log_weight - log_det - squared / 2, axis=1)

@@ -7,17 +7,18 @@ sure, is lost while nobody sees it and gone when it has been unseen for too long
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
-from math import exp
+from itertools import count, islice
 
 import numpy as np
 from jaxtyping import Float
 
 from tracker import hypotheses
 from tracker.association import (
+    LEAST_VISIBLE,
     Association,
     AssociationConfig,
     Pair,
+    agreeing,
     associate,
     birth_log_density,
     birth_spread,
@@ -26,12 +27,13 @@ from tracker.association import (
 from tracker.consistency import NOTHING_SEEN, Consistency, look
 from tracker.geometry import Affine, box_iou
 from tracker.hypotheses import People, ReductionConfig, Scores
-from tracker.motion import BodyMotion, MotionConfig, body_height
+from tracker.motion import BodyMotion, MotionConfig, body_height, livelier
 from tracker.noise import ErrorCorrelation, Measurements, NoiseConfig, measure
 from tracker.parts import Parts
+from tracker.returning import ReturnConfig, returned
 from tracker.skeleton import COCO17, Skeleton
-from tracker.smoothing import Past
-from tracker.types import Detection, Mixture, PoseMixture, Track, TrackStatus
+from tracker.smoothing import Link
+from tracker.types import Detection, PoseMixture, Track, TrackStatus
 
 TENTATIVE, CONFIRMED, LOST = TrackStatus
 
@@ -40,9 +42,6 @@ BOX_MARGIN = np.array([-0.06, -0.09, 0.06, 0.10])
 
 The top of the head is above the eyes, the soles below the ankles: medians over COCO and full-body
 photographs with human boxes."""
-
-LEAST_VISIBLE = 0.3
-"""Keypoints that are less probably visible than this do not shape the box of a person."""
 
 BOX_GAIN = 0.3
 """Share of a new box that is believed in one frame, if all of the person is visible."""
@@ -63,21 +62,25 @@ class LifeConfig:
     undetected_memory: float = 2.0
     """The same for a track that no detector has found for so long, but that a pose network finds
     wherever the track says: such a network always gives some pose, s."""
+    looked_for: float = 0.3
+    """Who has been unseen for longer is a detector's to find again, s."""
+    expected_for: float = 0.6
+    """Who has been unseen for longer is known again only once what came is a track, s."""
     detection_probability: float = 0.9
     """That a person who is there is seen in a frame."""
-    confirm_existence: float = 0.95
+    confirm_existence: float = 0.9
     confirm_hits: int = 3
     drop_existence: float = 0.02
-    most_evidence: float = 20.0
-    """A single frame moves the log odds of existence by no more, nats."""
     least_score: float = 0.2
     """Poses with a lower score (mean visibility) are ignored: the person counts as missed."""
     least_keypoints: int = 3
     """The same for poses that measure fewer keypoints."""
-    birth_score: float = 0.3
+    birth_score: float = 0.4
     """Detections of a lower score start nobody, and come last: they only go on with a track."""
     same_oks: float = 0.6
     """Poses or tracks that overlap more than this look like one person."""
+    same_region: float = 0.3
+    """So do poses of which half the keypoints lie in each other's regions of this probability."""
     same_for: float = 1.0
     """Confirmed tracks that look like one person for longer are one, s."""
     visible_half_life: float = 0.1
@@ -95,6 +98,7 @@ class TrackerConfig:
     reduction: ReductionConfig = field(default_factory=ReductionConfig)
     association: AssociationConfig = field(default_factory=AssociationConfig)
     life: LifeConfig = field(default_factory=LifeConfig)
+    returns: ReturnConfig = field(default_factory=ReturnConfig)
     lag: int = 0
     """How many frames back `MultiTracker.smoothed` can look; costs time and memory for each."""
     consistency_views: int = 60
@@ -133,7 +137,7 @@ class MultiTracker:
     """Follows all people of one stream.
 
     People get their numbers 1, 2, 3, … when they are confirmed; a tentative track has a negative
-    one. Numbers are never used again.
+    one. Nobody gets the number of somebody else, but who comes back has the old one.
     """
 
     def __init__(self, config: TrackerConfig | None = None, skeleton: Skeleton = COCO17) -> None:
@@ -146,10 +150,15 @@ class MultiTracker:
         self._parts = Parts(len(skeleton) if self.config.reduction.per_keypoint else 1)
         self._birth_spread = birth_spread(self.motion, self._parts, self.config.association)
         self._correlation = ErrorCorrelation(self.config.noise)
+        # Errors that are alike and not modelled would be taken for motion.
+        modelled = self.config.noise.model == "ar1"
+        self._adaptation = self.config.motion.adaptation if modelled else 0.0
         self._tracks: tuple[Track, ...] = ()
-        self._pasts: dict[int, Past] = {}
-        self._reports: deque[tuple[Track, ...]] = deque(maxlen=self.config.lag + 1)
-        self._became: dict[int, int] = {}
+        self._gone: tuple[Track, ...] = ()
+        self._links: dict[int, Link] = {}
+        self._reports: deque[tuple[tuple[Track, ...], dict[int, Link]]] = deque(
+            maxlen=self.config.lag + 1
+        )
         self._alike_for: dict[tuple[int, int], float] = {}
         self._numbers = count(1)
         self._tentative_numbers = count(-1, -1)
@@ -178,6 +187,7 @@ class MultiTracker:
         if self.time is not None and time <= self.time:
             raise ValueError(f"time must grow: got {time} s after {self.time} s")
         dt = 0.0 if self.time is None else time - self.time
+        self._links = {}
         seen, before = self._sightings(poses), self._expect(time)
         scores, found = self._associate(before, seen, dt)
         people = [
@@ -186,14 +196,36 @@ class MultiTracker:
             *self._miss(before, found, dt, unwatched),
             *self._start(seen, found, time),
         ]
+        people = self._known_again(people)
         alive = [track for track in people if track.existence >= self.config.life.drop_existence]
+        self._remember(people, time)
         self._tracks = self._without_doubles(sorted(alive, key=_seniority), dt)
-        self._pasts = {t.id: self._pasts[t.id] for t in self._tracks if t.id in self._pasts}
-        self._reports.append(self._tracks)
-        known = {track.id for report in self._reports for track in report}
-        self._became = {a: b for a, b in self._became.items() if a in known}
+        self._reports.append((self._tracks, self._links))
         self.time = time
         return _reported(self._tracks)
+
+    def _known_again(self, people: Sequence[Track]) -> list[Track]:
+        """Numbers for those who have just been confirmed: their old ones, if they had any."""
+        absent = [*(t for t in people if t.status is LOST), *self._gone]
+        named = []
+        for track in people:
+            if track.status is CONFIRMED and track.id < 0:
+                old = returned(track, absent, self.motion, self.skeleton, self.config.returns)
+                number = next(self._numbers) if old is None else old.id
+                absent = [other for other in absent if other is not old]
+                if track.id in self._links:
+                    self._links[number] = self._links.pop(track.id)
+                track = replace(track, id=number)
+            named.append(track)
+        here = {track.id for track in named if track.status is CONFIRMED}
+        return [t for t in named if t.status is not LOST or t.id not in here]
+
+    def _remember(self, people: Sequence[Track], time: float) -> None:
+        """Who is gone by now, and not for too long."""
+        here = {track.id for track in people}
+        gone = [t for t in people if t.existence < self.config.life.drop_existence and t.id > 0]
+        gone += [t for t in self._gone if t.id not in here]
+        self._gone = tuple(t for t in gone if time - t.last_seen <= self.config.returns.memory)
 
     def smoothed(self, back: int) -> tuple[Track, ...]:
         """The tracks of some frames ago, given all that has been seen since.
@@ -201,36 +233,33 @@ class MultiTracker:
         Of people who were confirmed later or are gone by now, too; `TrackerConfig.lag` says how far
         back one may look.
         """
+        return self.smoothed_since(back)[0]
+
+    def smoothed_since(self, back: int) -> list[tuple[Track, ...]]:
+        """The same for all frames from then until now."""
         if not 0 <= back < len(self._reports):
             raise ValueError(
                 f"can look 0 to {len(self._reports) - 1} frames back, got {back};"
                 f" TrackerConfig.lag is {self.config.lag}"
             )
-        revised = (self._revised(track, back) for track in self._reports[-1 - back])
-        return tuple(sorted(_reported(revised), key=_seniority))
-
-    def _revised(self, track: Track, back: int) -> Track:
-        """A track of some frames ago as it is seen now; as it was where nothing was learnt."""
-        number = self._became.get(track.id, track.id)
-        now = next((t for t in self._tracks if t.id == number), None)
-        past = self._pasts.get(number)
-        if track.status is TENTATIVE and number > 0:
-            track = replace(track, id=number, status=CONFIRMED)
-        if back == 0 or now is None or past is None or past.depth.min(initial=back) < back:
-            return track
-        state = Mixture(
-            self._parts.whole_vector(past.mean[:, back - 1], 2),
-            self._parts.whole_matrix(past.cov[:, back - 1], 2),
-            now.state.log_weight,
-        )
-        return replace(track, state=state, errors=None)
+        frames, later = [], list[tuple[Track, Link]]()
+        for tracks, links in islice(reversed(self._reports), back + 1):
+            told = {k.number: replace(track, state=k.back(track.state)) for track, k in later}
+            now = [_retold(track, told.get(track.id)) for track in tracks]
+            later = [(r, links[t.id]) for t, r in zip(tracks, now, strict=True) if t.id in links]
+            frames.append(_each_once(_reported(now)))
+        return frames[::-1]
 
     def predicted(self, time: float) -> tuple[Detection, ...]:
-        """Where to look for the live tracks at some time: boxes as a detector would draw them."""
+        """Where to look for the live tracks at some time: boxes as a detector would draw them.
+
+        Not for people who have been lost for a while: a pose network would find somebody near.
+        """
         self._check_ahead(time)
         return tuple(
             Detection(track.box + self._drift(track, time), track.existence, track.id)
             for track in self._tracks
+            if track.time - track.last_seen <= self.config.life.looked_for
         )
 
     def at(self, time: float) -> tuple[Track, ...]:
@@ -254,6 +283,7 @@ class MultiTracker:
         if self.config.lag:
             raise ValueError("a tracker with a lag cannot follow a moving camera yet")
         self._tracks = tuple(_carried(track, now_from_then) for track in self._tracks)
+        self._gone = tuple(_carried(track, now_from_then) for track in self._gone)
 
     def _check_ahead(self, time: float) -> None:
         if self.time is not None and time < self.time:
@@ -264,16 +294,17 @@ class MultiTracker:
         if not tracks:
             return _Expected((), None, np.zeros((0, len(self.skeleton), 2)), np.zeros((0, 4)), time)
         box = np.stack([track.box for track in tracks])
-        pasts = [self._pasts[track.id] for track in tracks] if self.config.lag else []
         states = [(track.state, track.errors) for track in tracks]
-        was = hypotheses.gather(states, self._parts, pasts)
+        was = hypotheses.gather(states, self._parts)
         people = hypotheses.predict(
             was,
             np.array([track.last_seen == track.time for track in tracks]),
             time - tracks[0].time,
             body_height(box),
+            np.array([track.liveliness for track in tracks]),
             self.motion,
             self._parts,
+            keep_last=self.config.lag > 0,
         )
         keypoints = people.keypoints(self._parts)
         shift = (keypoints - was.keypoints(self._parts)).mean(axis=1)
@@ -297,10 +328,15 @@ class MultiTracker:
         keypoints = np.stack([pose.keypoints for pose in good])
         box = person_box(keypoints, np.stack([pose.visible for pose in good]))
         alike = self._oks(keypoints, keypoints, box) > life.same_oks
+        alike |= agreeing(good, box_iou(box, box) > 0, life.same_region)
         kept: list[int] = []
         for i in np.flatnonzero(z.measured.sum(axis=(1, 2)) >= 2 * life.least_keypoints):
-            if not alike[i, kept].any():
+            double = next((k for k in kept if alike[i, k]), None)
+            if double is None:
                 kept.append(int(i))
+            elif good[double].detection.track_id is not None:
+                # Looked for where a track expected it, and found by the detector all the same.
+                good[double] = replace(good[double], detection=good[i].detection)
         people = _Sightings(tuple(good), keypoints, box, z)
         return people if len(kept) == len(good) else people.select(kept) if kept else None
 
@@ -320,7 +356,12 @@ class MultiTracker:
         log_ratio = np.full((len(before.tracks), n), -np.inf)
         log_ratio[tuple(pairs.T)] = scores.log_likelihood - new_person[pairs[:, 1]]
         weak = np.array([self._is_weak(pose.detection) for pose in seen.poses])
-        return scores, associate(log_ratio, self._overlap(before, seen), weak, config)
+        overlap = self._overlap(before, seen)
+        # Almost any pose near goes with a state so vague: see `_known_again`.
+        unseen = before.time - np.array([track.last_seen for track in before.tracks])
+        astray = unseen > self.config.life.expected_for
+        log_ratio[astray], overlap[astray] = -np.inf, 0.0
+        return scores, associate(log_ratio, overlap, weak, config)
 
     def _is_weak(self, found: Detection) -> bool:
         return found.track_id is None and found.score < self.config.life.birth_score
@@ -382,7 +423,7 @@ class MultiTracker:
         if seen is None or not pairs:
             return []
         z = seen.measurements.select(np.array([pair.pose for pair in pairs]))
-        fresh = hypotheses.start(z, self.motion, self._parts, self.config.lag)
+        fresh = hypotheses.start(z, self.motion, self._parts)
         return self._hits(before, seen, pairs, fresh, [None] * len(pairs), [None] * len(pairs))
 
     def _hits(
@@ -409,16 +450,13 @@ class MultiTracker:
         followed = []
         for i, (state, errors) in enumerate(after.states(self._parts)):
             track, pair, looked = tracks[i], pairs[i], views[i]
-            detected = poses[i].detection.track_id is None
-            existence, hits = self._surer(track, pair, detected, before.time), track.hits + 1
+            existence = self._surer(track, poses[i].detection, before.time)
+            hits = track.hits + 1
             sure = existence > life.confirm_existence and hits >= life.confirm_hits
             known = track.status is not TENTATIVE
-            number = next(self._numbers) if sure and not known else track.id
-            if number != track.id and self.config.lag:
-                self._became[track.id] = number
             followed.append(
                 Track(
-                    id=number,
+                    id=track.id,
                     status=CONFIRMED if sure or known else TENTATIVE,
                     state=state,
                     time=before.time,
@@ -432,27 +470,37 @@ class MultiTracker:
                     consistency=track.consistency
                     if looked is None
                     else track.consistency.after(looked, horizon=self.config.consistency_views),
+                    liveliness=track.liveliness
+                    if looked is None
+                    else livelier(track.liveliness, looked.autocorrelation, self._adaptation),
                     innovation=innovations[i],
                 )
             )
-        self._keep_pasts(followed, after)
+        self._link([track.id for track in tracks], followed, after)
         return followed
 
-    def _keep_pasts(self, tracks: Sequence[Track], people: People) -> None:
-        self._pasts |= dict(zip([track.id for track in tracks], people.pasts(), strict=False))
+    def _link(self, numbers: Sequence[int], tracks: Sequence[Track], people: People) -> None:
+        """Remember how tracks lead back to the frame before, where they had these numbers."""
+        # Those who have just begun lead nowhere.
+        for number, track, both in zip(
+            numbers, tracks, people.with_last(self._parts), strict=False
+        ):
+            self._links[track.id] = Link.of(number, both)
 
-    def _surer(self, track: Track, pair: Pair, detected: bool, time: float) -> float:
-        """Existence after being seen.
+    def _surer(self, track: Track, found: Detection, time: float) -> float:
+        """Existence after being seen: odds times those of the score, over those of a birth.
 
-        That is no evidence against a person, even where overlap alone made the pair; but a pose
-        network that looks where a track expects somebody is little evidence for one.
+        What is found is no evidence against a person. A pose network that looks where a track
+        expects somebody is none for one, and little by little one whom no detector finds is gone.
         """
         life, existence = self.config.life, track.existence
-        if not detected and track.status is not TENTATIVE:
-            return existence * life.drop_existence ** ((time - track.time) / life.undetected_memory)
-        evidence = exp(min(max(pair.log_ratio, 0.0), life.most_evidence))
-        odds = existence / (1 - existence) * max(1.0, life.detection_probability * evidence)
-        return min(odds / (1 + odds), MOST_EXISTENCE)
+        if found.track_id is None:
+            gain = max(1.0, _odds(found.score) / _odds(life.birth_score))
+            odds = gain * _odds(existence)
+            return min(odds / (1 + odds), MOST_EXISTENCE)
+        if track.status is TENTATIVE:
+            return existence
+        return existence * life.drop_existence ** ((time - track.time) / life.undetected_memory)
 
     def _miss(
         self, before: _Expected, found: Association, dt: float, unwatched: Collection[int]
@@ -491,7 +539,7 @@ class MultiTracker:
                     innovation=None,
                 )
             )
-        self._keep_pasts(unseen, people)
+        self._link([track.id for track in unseen], unseen, people)
         return unseen
 
     def _start(self, seen: _Sightings | None, found: Association, time: float) -> list[Track]:
@@ -506,9 +554,9 @@ class MultiTracker:
         if not new:
             return []
         z = seen.measurements.select(np.array(new))
-        people = hypotheses.start(z, self.motion, self._parts, self.config.lag)
+        people = hypotheses.start(z, self.motion, self._parts)
         states = people.states(self._parts)
-        born = [
+        return [
             Track(
                 id=next(self._tentative_numbers),
                 status=TENTATIVE,
@@ -516,15 +564,13 @@ class MultiTracker:
                 time=time,
                 visible=seen.poses[n].visible,
                 box=(seen.box[n] + seen.poses[n].detection.box) / 2,
-                existence=0.1 + 0.5 * seen.poses[n].detection.score,
+                existence=min(seen.poses[n].detection.score, MOST_EXISTENCE),
                 hits=1,
                 last_seen=time,
                 errors=errors,
             )
             for n, (state, errors) in zip(new, states, strict=True)
         ]
-        self._keep_pasts(born, people)
-        return born
 
     def _without_doubles(self, tracks: Sequence[Track], dt: float) -> tuple[Track, ...]:
         """Of two tracks on one person the younger goes: a tentative one at once."""
@@ -596,6 +642,27 @@ def _carried(track: Track, now_from_then: Affine) -> Track:
     if errors is not None:
         errors = replace(errors, mean=now_from_then.vectors(errors.mean))
     return replace(track, state=state, errors=errors, box=now_from_then.box(track.box))
+
+
+def _each_once(tracks: Iterable[Track]) -> tuple[Track, ...]:
+    """Of a track that was still lost and a new one that turned out to be them, the new one."""
+    lost_first = sorted(tracks, key=lambda track: track.status is not LOST)
+    return tuple(sorted({track.id: track for track in lost_first}.values(), key=_seniority))
+
+
+def _retold(track: Track, later: Track | None) -> Track:
+    """A track as what came later tells of it: its state, and who it was."""
+    if later is None:
+        return track
+    sure = track.status is TENTATIVE and later.id > 0
+    status = CONFIRMED if sure else track.status
+    return replace(track, id=later.id, status=status, state=later.state, errors=None)
+
+
+def _odds(probability: float) -> float:
+    """Certainties are taken for nearly so."""
+    sure = min(max(probability, 1 - MOST_EXISTENCE), MOST_EXISTENCE)
+    return sure / (1 - sure)
 
 
 def _reported(tracks: Iterable[Track]) -> tuple[Track, ...]:

@@ -166,6 +166,8 @@ class Track:
     """Another way to give poses to tracks was nearly as likely in this frame."""
     consistency: Consistency = NOTHING_SEEN
     """How well the poses have agreed with what was expected, over the last seconds."""
+    liveliness: float = 1.0
+    """Accelerations of this person, as a multiple of those assumed (`motion.livelier`)."""
     innovation: Float[np.ndarray, " D"] | None = None
     """What the newest pose brought beyond the expectation, whitened; None while unseen."""
 

@@ -4,11 +4,12 @@
     python -m benchmarks.tracking --json OUT --peers-python PYTHON PYTHON
     python -m benchmarks.tracking.plots OUT DIR
 
-Five questions: what does each part of the filter gain (ladder.py), who is who in a crowd and on
-TUD-Campus (identities.py), how well is one real player followed (clips.py), what does a step cost
-(speed.py), and does memory stay flat. Peers are run by interpreters that have them installed
-(`pip install trackers ultralytics`, and `norfair "numpy<2"` in one of its own); those that are not
-there are named and left out. Times are processor times of one core.
+Six questions: what does each part of the filter gain (ladder.py), who is who in a crowd and on
+TUD-Campus (identities.py), who is known again after seconds out of sight (returns.py), how well is
+one real player followed (clips.py), what does a step cost (speed.py), and does memory stay flat.
+Peers are run by interpreters that have them installed (`pip install trackers ultralytics`, and
+`norfair "numpy<2"` in one of its own); those that are not there are named and left out. Times are
+processor times of one core.
 """
 
 import json as json_format
@@ -24,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.environment import environment
-from benchmarks.tracking import clips, identities, ladder, motion, speed
+from benchmarks.tracking import clips, identities, ladder, motion, returns, speed
 from benchmarks.tracking.crowd import CrowdConfig
 from benchmarks.tracking.frozen import Detections
 from benchmarks.tracking.identities import Contestant, Standing
@@ -32,7 +33,8 @@ from benchmarks.tracking.ladder import Rise
 from benchmarks.tracking.peers import Peers
 
 # Tables want room where nobody's window sets a width.
-Part = Literal["ladder", "crowds", "clips", "speed", "memory"]
+Part = Literal["ladder", "crowds", "returns", "clips", "players", "speed", "memory"]
+SLOW: tuple[Part, ...] = ("returns", "clips", "players")
 _CONSOLE = Console() if sys.stdout.isatty() else Console(width=160)
 
 
@@ -64,7 +66,7 @@ QUICK = Effort(
 def main(
     *,
     quick: bool = False,
-    parts: tuple[Part, ...] = ("ladder", "crowds", "clips", "speed"),
+    parts: tuple[Part, ...] = ("ladder", "crowds", "returns", "clips", "players", "speed"),
     json: Path | None = None,
     peers_python: tuple[Path, ...] = (),
     frozen: Path = Path("runs/tracking"),
@@ -74,7 +76,7 @@ def main(
 
     Args:
         quick: Under a minute: no tuning, no peers, no clips, few people.
-        parts: Only these: ladder, crowds, clips, speed, memory.
+        parts: Only these: ladder, crowds, returns, clips, players, speed, memory.
         json: Store each part here as soon as it is done, with the command, the machine and the
             versions; parts that are not run stay as they were.
         peers_python: Interpreters that have other trackers installed.
@@ -83,14 +85,16 @@ def main(
     """
     effort, peers = (QUICK, Peers(())) if quick else (Effort(), Peers(peers_python))
     if quick:
-        parts = tuple(part for part in parts if part != "clips")
+        parts = tuple(part for part in parts if part not in SLOW)
     elif peers.absent:
         _CONSOLE.print(f"not installed in any --peers-python, left out: {', '.join(peers.absent)}")
     entered = identities.contestants(peers)
     runs: dict[Part, Callable[[], object]] = {
         "ladder": lambda: _ladders(effort),
         "crowds": lambda: _crowds(effort, entered),
+        "returns": lambda: _returns(effort, entered),
         "clips": lambda: _clips(effort, entered, frozen),
+        "players": lambda: _players(effort, frozen),
         "speed": lambda: _speed(effort, entered),
         "memory": lambda: _memory(memory_frames),
     }
@@ -128,20 +132,33 @@ def _crowds(effort: Effort, entered: dict[str, Contestant]) -> dict[str, object]
     return told
 
 
+def _returns(effort: Effort, entered: dict[str, Contestant]) -> list[object]:
+    found = returns.compare(_first_source()(False), entered, 6, 360, effort.crowds)
+    heads = ("kept", "renamed", "somebody else's", "not followed")
+    table = _table("Numbers after 1 to 5 s out of sight", "", "", *heads)
+    for r in found:
+        way = "patient" if r.options else "as it comes"
+        counts = (r.kept, r.renamed, r.confused, r.unseen)
+        table.add_row(r.tracker, way, *map(str, counts))
+    _CONSOLE.print(table)
+    return [asdict(one) for one in found]
+
+
 def _clips(effort: Effort, entered: dict[str, Contestant], store: Path) -> dict[str, object]:
     """Real ones; those that are not at hand are left out."""
-    told: dict[str, object] = {}
     campus = clips.campus(store)
-    if campus is not None:
-        found = _on_campus(campus, entered, effort.trials)
-        _print_standings("TUD-Campus; tuned: on the clip itself", found)
-        told["campus"] = [asdict(standing) for standing in found]
-    players = clips.players(store)
-    if players:
-        rises = clips.climb(players, effort.trials)
-        _print_rises("A player, labelled by humans; each clip tuned on the other", rises)
-        told["players"] = [asdict(rise) for rise in rises]
-    return told
+    if campus is None:
+        return {}
+    found = _on_campus(campus, entered, effort.trials)
+    _print_standings("TUD-Campus; tuned: on the clip itself", found)
+    return {"campus": [asdict(standing) for standing in found]}
+
+
+def _players(effort: Effort, store: Path) -> list[object]:
+    """The ladder on real people, where they are at hand."""
+    rises = clips.climb(clips.players(store), effort.trials)
+    _print_rises("A player, labelled by humans; each clip tuned on the other", rises)
+    return [asdict(rise) for rise in rises]
 
 
 def _on_campus(campus: Detections, entered: dict[str, Contestant], trials: int) -> list[Standing]:

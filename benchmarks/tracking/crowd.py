@@ -37,12 +37,16 @@ class CrowdConfig:
     ghosts: float = 0.3
     """New ghosts a frame; half of them last one frame, the others half a second in the mean."""
     clutter: bool = True
+    away: tuple[float, float] | None = None
+    """Everybody is out of sight once, for a time between these, s."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Walker:
     keypoints: Float[np.ndarray, "n 17 2"]
     height: float
+    away: range
+    """Frames out of sight."""
 
 
 def crowd(draw: Draw, config: CrowdConfig, seed: int) -> Detections:
@@ -50,7 +54,7 @@ def crowd(draw: Draw, config: CrowdConfig, seed: int) -> Detections:
     rng = np.random.default_rng(seed)
     # Nearest first: larger, and lower in the picture.
     depth = np.sort(rng.uniform(0, 1, config.people))
-    walkers = [_walker(draw, d, config.frames, rng) for d in depth]
+    walkers = [_walker(draw, d, config, rng) for d in depth]
     networks = [Network(config.network, rng) for _ in walkers]
     ghosts = _Ghosts(draw, config, rng)
     frames, truth = [], {}
@@ -61,11 +65,22 @@ def crowd(draw: Draw, config: CrowdConfig, seed: int) -> Detections:
     return Detections(f"crowd {seed}", FPS, tuple(frames), truth)
 
 
-def _walker(draw: Draw, depth: float, n: int, rng: np.random.Generator) -> _Walker:
-    height = 240 - 110 * depth
+def _walker(draw: Draw, depth: float, config: CrowdConfig, rng: np.random.Generator) -> _Walker:
+    height, n = 240 - 110 * depth, config.frames
     x = _to_and_fro(n, rng) * (WIDTH - 200) + 100
     y = FLOOR - 200 * depth - height / 2
-    return _Walker(height * draw(rng, n) + np.stack([x, np.full(n, y)], axis=1)[:, None], height)
+    keypoints = height * draw(rng, n) + np.stack([x, np.full(n, y)], axis=1)[:, None]
+    return _Walker(keypoints, height, _away(config, rng))
+
+
+def _away(config: CrowdConfig, rng: np.random.Generator) -> range:
+    """Two seconds before and after are in sight."""
+    if config.away is None:
+        return range(0)
+    frames = int(FPS * rng.uniform(*config.away))
+    settled = int(2 * FPS)
+    start = int(rng.integers(settled, config.frames - frames - settled + 1))
+    return range(start, start + frames)
 
 
 def _to_and_fro(n: int, rng: np.random.Generator) -> Float[np.ndarray, " n"]:
@@ -89,6 +104,8 @@ def _looks(
         network.advance()
     seen = []
     for k, walker in enumerate(walkers):
+        if i in walker.away:
+            continue
         covered = _covered(walker.keypoints[i], walkers[:k], i)
         share = float(covered.any(axis=0).mean())
         # In full sight as told; none of those who are covered altogether.
@@ -128,9 +145,12 @@ def _covered(
 
 
 def _people(walkers: list[_Walker], i: int) -> People:
-    keypoints = np.stack([w.keypoints[i] for w in walkers])
+    here = [k for k, walker in enumerate(walkers) if i not in walker.away]
+    if not here:
+        return People.nobody()
+    keypoints = np.stack([walkers[k].keypoints[i] for k in here])
     box = np.stack([person_box(k, np.ones(len(k))) for k in keypoints])
-    return People(np.arange(len(walkers)), box, keypoints)
+    return People(np.array(here), box, keypoints)
 
 
 class _Ghosts:

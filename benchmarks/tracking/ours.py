@@ -19,6 +19,7 @@ WAYS: dict[str, TrackerConfig] = {
     "ours": DEFAULT,
     "ours, inflated": replace(DEFAULT, noise=replace(DEFAULT.noise, model="inflate")),
     "ours, per keypoint": replace(DEFAULT, reduction=replace(DEFAULT.reduction, per_keypoint=True)),
+    "ours, nobody known again": replace(DEFAULT, returns=replace(DEFAULT.returns, memory=0.0)),
 }
 """The tracker as it comes, and its other ways."""
 
@@ -41,7 +42,7 @@ KNOBS = {
     "kappa": Knob(0.5, 2.5),
     "inflation": Knob(1.0, 3.0),
     "memory": Knob(1.0, 3.0),
-    "least_score": Knob(0.1, 0.7),
+    "birth_score": Knob(0.2, 0.7),
     "confirm_hits": Knob(2, 8, whole=True),
     "least_oks": Knob(0.2, 0.8),
 }
@@ -51,7 +52,7 @@ _SET: dict[str, Callable[[TrackerConfig, float], TrackerConfig]] = {
     "kappa": lambda c, v: replace(c, motion=replace(c.motion, kappa=v)),
     "inflation": lambda c, v: replace(c, noise=replace(c.noise, inflation=v)),
     "memory": lambda c, v: replace(c, life=replace(c.life, memory=v)),
-    "least_score": lambda c, v: replace(c, life=replace(c.life, least_score=v)),
+    "birth_score": lambda c, v: replace(c, life=replace(c.life, birth_score=v)),
     "confirm_hits": lambda c, v: replace(c, life=replace(c.life, confirm_hits=int(v))),
     "least_oks": lambda c, v: replace(c, association=replace(c.association, least_oks=v)),
 }

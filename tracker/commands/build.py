@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from engines.backends import Precision
 from tracker.commands.common import OutputPath
 from tracker.errors import TrackerError
 
@@ -24,7 +23,7 @@ Library = Literal["tensorrt", "rtx"]
 def build(
     *,
     backend: Annotated[Library | None, tyro.conf.arg(metavar="tensorrt|rtx")] = None,
-    precision: Precision = "fp16",
+    precision: Literal["fp32", "fp16", "bf16"] = "fp16",
     target: Annotated[str | None, tyro.conf.arg(metavar="SM")] = None,
     pose: str = "nano",
     detector: str = "nano",
@@ -68,7 +67,8 @@ def build(
     console = Console(stderr=True)
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
     for network, shapes in networks:
-        with Progress(*columns, console=console, transient=True) as display:
+        shown = console.is_terminal  # elsewhere its last line would stay, empty
+        with Progress(*columns, console=console, transient=True, disable=not shown) as display:
             built = plan(
                 library,
                 network.path,

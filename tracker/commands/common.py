@@ -18,7 +18,7 @@ Sources = tyro.conf.UseAppendAction[Annotated[tuple[str, ...], tyro.conf.arg(met
 Number = int | float
 DeviceFlag = Literal["auto", "cpu", "cuda"]
 BackendFlag = Annotated[Backend | None, tyro.conf.arg(metavar="|".join(BACKENDS))]
-PrecisionFlag = Annotated[Precision | None, tyro.conf.arg(metavar="fp32|fp16|bf16")]
+PrecisionFlag = Annotated[Precision | None, tyro.conf.arg(metavar="fp32|fp16|bf16|int8")]
 
 
 def check(flag: str, value: Number | None, *, at_least: Number, at_most: Number = inf) -> None:

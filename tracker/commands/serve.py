@@ -34,6 +34,7 @@ def serve(
     save: OutputPath = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     detect_every: int = 5,
+    detect_side: OptionalInt = None,
     conf: OptionalFloat = None,
     seed: int = 0,
     max_latency: float = 0.5,
@@ -59,8 +60,10 @@ def serve(
         csv: Write a table for each stream, one row per frame, person and keypoint.
         save: Write a video of each stream with the tracks drawn on it (.mp4, .mov, .mkv).
         device: Where the networks run.
-        detect_every: Search the whole picture for people every so many frames; between, look only
-            where the tracks say.
+        detect_every: Search the whole picture for people at least every so many frames, sooner
+            where a track is new or just lost; between, look only where the tracks say.
+        detect_side: Longer side of the picture as the detector sees it, px, by default 416: more
+            finds smaller people and takes longer (640 for people far away in large pictures).
         conf: Least score of a detection, 0 to 1; by default what the detector was tuned to.
         seed: Of the demo's scene.
         max_latency: Frames that would come out older are passed over, s.
@@ -88,6 +91,7 @@ def serve(
 
     check("--port", port, at_least=0, at_most=65535)
     check("--detect-every", detect_every, at_least=1)
+    check("--detect-side", detect_side, at_least=64, at_most=1920)
     check("--conf", conf, at_least=0, at_most=1)
     check("--max-latency", max_latency, at_least=0)
     check("--reconnect", reconnect, at_least=0)
@@ -100,7 +104,9 @@ def serve(
     with ExitStack() as opened:
         streams = opened.enter_context(open_streams(specs, config, seed=seed, named=True))
         sinks = outputs.open(opened, streams.feeds)
-        first = PoseTracker.load(device=device, detect_every=detect_every, conf=conf)
+        first = PoseTracker.load(
+            device=device, detect_every=detect_every, detect_side=detect_side, conf=conf
+        )
         tallies = {feed.stream: Tally(feed.health, max_latency) for feed in streams.feeds}
         board = Board(streams.feeds, tallies)
         server = opened.enter_context(Server(application(board, token), host, port))

@@ -2,7 +2,9 @@
 
 import sys
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
 
 from tracker.commands.common import (
     Amount,
@@ -35,8 +37,9 @@ def track(
     backend: BackendFlag = None,
     precision: PrecisionFlag = None,
     detect_every: int = 5,
+    detect_side: OptionalInt = None,
     conf: OptionalFloat = None,
-    lag: int = 0,
+    lag: Annotated[int | Literal["all"], tyro.conf.arg(metavar="N|all")] = 0,
     predict_ahead: float = 0.0,
     camera_motion: bool = False,
     max_frames: OptionalInt = None,
@@ -64,10 +67,13 @@ def track(
         device: Where the networks run; auto takes a GPU if a library for it is installed.
         backend: What runs them; by default the best for the device, which is told.
         precision: Of the convolutions; by default fp16 where a plan is built for a GPU, else fp32.
-        detect_every: Search the whole picture for people every so many frames; between, look only
-            where the tracks say.
+        detect_every: Search the whole picture for people at least every so many frames, sooner
+            where a track is new or just lost; between, look only where the tracks say.
+        detect_side: Longer side of the picture as the detector sees it, px, by default 416: more
+            finds smaller people and takes longer (640 for people far away in large pictures).
         conf: Least score of a detection, 0 to 1; by default what the detector was tuned to.
-        lag: Wait so many frames and smooth each by what came later; 2 bring most of the gain.
+        lag: Wait so many frames and smooth each by what came later; 2 bring most of the gain. For
+            files "all": over the whole life of each track; 120 frames are kept in memory.
         predict_ahead: Give the tracks as expected so many seconds later, against latency.
         camera_motion: Take out the motion of a camera that pans or shakes; not with --lag.
         max_frames: Stop after so many frames.
@@ -91,9 +97,11 @@ def track(
     from tracker.sources.base import LiveConfig
 
     check("--detect-every", detect_every, at_least=1)
+    check("--detect-side", detect_side, at_least=64, at_most=1920)
     check("--max-frames", max_frames, at_least=1)
     check("--conf", conf, at_least=0, at_most=1)
-    check("--lag", lag, at_least=0, at_most=300)
+    if lag != "all":
+        check("--lag", lag, at_least=0, at_most=300)
     check("--predict-ahead", predict_ahead, at_least=0, at_most=10)
     if lag and camera_motion:
         raise TrackerError("--lag cannot follow a moving camera yet: leave --camera-motion out")
@@ -123,6 +131,7 @@ def track(
                 backend=backend,
                 precision=precision,
                 detect_every=detect_every,
+                detect_side=detect_side,
                 conf=conf,
                 lag=lag,
                 camera_motion=camera_motion,
