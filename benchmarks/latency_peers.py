@@ -44,7 +44,8 @@ class Ours:
     def __init__(self, name: str, detector: Detector, net: PoseNet, detect_every: int) -> None:
         self.name = name
         self._detector, self._boxes = detector, np.zeros((0, 4))
-        self._follow = PoseTracker(self._find, net, detect_every=detect_every)
+        # Detectors of all contestants run in the same frames.
+        self._follow = PoseTracker(self._find, net, detect_every=detect_every, on_demand=False)
 
     def __call__(self, frame: Frame, boxes: Boxes | None) -> int:
         if boxes is not None:

@@ -6,7 +6,7 @@ which and why.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
@@ -19,10 +19,12 @@ Backend = Literal[
     "ort", "openvino", "tensorrt", "rtx", "torch-tensorrt", "torch", "torch-compile", "torch-eager"
 ]
 Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["fp32", "fp16", "bf16"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Shape = tuple[int, ...]
 Shapes = Mapping[str, tuple[Shape, Shape, Shape]]
 """For each input of a plan the least, the usual and the largest shape that will come."""
+Ranges = Mapping[str, Sequence[float]]
+"""For each tensor of a trunk the least and the greatest value, for int8."""
 
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 _PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -39,6 +41,7 @@ def load(
     backend: str | None = None,
     precision: str | None = None,
     shapes: Shapes | None = None,
+    ranges: Ranges | None = None,
 ) -> Engine:
     """The graph at `path`, ready to run.
 
@@ -49,10 +52,11 @@ def load(
         threads: Of one operator on the CPU; None takes every core this process may use.
         backend: One of BACKENDS; None takes the best for the device. Plans that are not in the
             cache are built first.
-        precision: Of the convolutions, fp32, fp16 or bf16; everything behind them stays fp32. None
-            is fp16 on a GPU by TensorRT or torch, else fp32.
+        precision: Of the convolutions, fp32, fp16, bf16 or int8; everything behind them stays fp32.
+            None is fp16 on a GPU by TensorRT or torch, else fp32.
         shapes: Of each input the least, the usual and the largest, for plans; None serves graphs
             whose batch alone is free.
+        ranges: Of activations (`engines.quantise.ranges`), which int8 needs.
     """
     path = Path(path)
     if not path.is_file():
@@ -60,10 +64,15 @@ def load(
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}")
     _check(device, backend, precision)
+    if precision == "int8" and ranges is None:
+        raise DeviceError(
+            f"int8 needs the ranges of activations, and the card of {path.name} has none: measure "
+            "them (python -m benchmarks.precision --data DIR --card), or take another precision"
+        )
     candidates = _candidates(device, backend, precision)
     for i, (name, where, why) in enumerate(candidates):
         try:
-            engine = _open(path, name, where, precision, threads, shapes)
+            engine = _open(path, name, where, precision, threads, shapes, ranges)
         except DeviceError as error:
             if i + 1 == len(candidates):
                 raise
@@ -88,9 +97,11 @@ def _check(device: str, backend: str | None, precision: str | None) -> None:
         raise DeviceError(f"{backend} runs on CPUs only here, and device cuda was asked for")
     if backend is None and device == "cpu" and precision == "fp16":
         raise DeviceError(
-            "fp16 is for GPUs, a CPU gains nothing by it: take fp32, or bf16 with OpenVINO "
+            "fp16 is for GPUs, a CPU gains nothing by it: take fp32, int8, or bf16 with OpenVINO "
             "(backend ort does its rounding, for comparison)"
         )
+    if precision == "int8" and (backend not in (None, "ort") or device == "cuda"):
+        raise DeviceError("int8 is for CPUs, by ONNX Runtime: take --device cpu, or fp16 on a GPU")
     if backend == "ort" and precision == "bf16":
         raise DeviceError("ONNX Runtime has no bf16 on CPUs: take openvino, or fp32")
 
@@ -100,9 +111,11 @@ def _candidates(
 ) -> list[tuple[Backend, str, str]]:
     """Backend, device and the reason, best first; all but the last may turn out not to start."""
     if backend is not None:
-        where = _device_of(backend, device)
+        where = _device_of(backend, device, precision)
         return [(backend, where, "as asked")]  # type: ignore[list-item]
     there = gpu() if device != "cpu" else None
+    if precision == "int8":
+        return [("ort", "cpu", "int8 is for CPUs")]
     if device == "cuda" and there is None:
         raise DeviceError(
             "device cuda was asked for, and the driver finds no NVIDIA GPU: check nvidia-smi, or "
@@ -139,7 +152,7 @@ def _candidates(
     return [*found, (cpu, "cpu", why)]
 
 
-def _device_of(backend: str, device: str) -> str:
+def _device_of(backend: str, device: str, precision: str | None) -> str:
     if device != "auto":
         return device
     if backend in _GPU_ONLY:
@@ -147,7 +160,7 @@ def _device_of(backend: str, device: str) -> str:
     if backend in _CPU_ONLY:
         return "cpu"
     if backend == "ort":
-        return "cuda" if "cuda" in _ort_devices() and gpu() else "cpu"
+        return "cuda" if "cuda" in _ort_devices() and gpu() and precision != "int8" else "cpu"
     return "cuda" if _torch_has_cuda() else "cpu"
 
 
@@ -158,12 +171,13 @@ def _open(
     precision: str | None,
     threads: int | None,
     shapes: Shapes | None,
+    ranges: Ranges | None,
 ) -> Engine:
     match backend:
         case "ort":
             from engines.ort import OrtEngine
 
-            return OrtEngine(path, device, threads, half=precision == "fp16")
+            return OrtEngine(path, device, threads, precision or "fp32", ranges)  # type: ignore[arg-type]
         case "openvino":
             from engines.openvino import OpenvinoEngine
 

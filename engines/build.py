@@ -82,6 +82,8 @@ def plan(
     kept = None if again else cache.load(key)
     if kept is not None:
         return Built(key, kept, cache.path(key), 0.0)
+    if must_keep:
+        cache.check()
     log.info("building %s for %s, once", key.stem, key.gpu)
     started = time.perf_counter()
     model = lowered(graph, precision).SerializeToString()

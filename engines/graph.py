@@ -31,7 +31,7 @@ TRUNK = frozenset(
     HardSigmoid HardSwish LeakyRelu MaxPool Mul PRelu Relu Resize Sigmoid Sub
     """.split()  # noqa: SIM905
 )
-_LOW = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
+_LOW: dict[str, int] = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 
 
 def sha256(path: Path) -> str:
@@ -85,7 +85,7 @@ def lowered(path: Path, precision: Precision) -> onnx.ModelProto:
 def split(model: onnx.ModelProto) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """Trunk and heads as two graphs, for runtimes that take one precision a graph."""
     model = onnx.shape_inference.infer_shapes(model)
-    inside = set(_trunk(model.graph))
+    inside = set(trunk(model.graph))
     parts = [[n for i, n in enumerate(model.graph.node) if (i in inside) == t] for t in (1, 0)]
     made = {name for node in parts[0] for name in node.output}
     crossing = sorted(made & {name for node in parts[1] for name in node.input})
@@ -96,17 +96,18 @@ def split(model: onnx.ModelProto) -> tuple[onnx.ModelProto, onnx.ModelProto]:
         raise GraphError(f"the graph has no trunk of convolutions to split off: {what}")
     borders = [known[name] for name in crossing]
     return (
-        _part(model, parts[0], model.graph.input, borders),
-        _part(model, parts[1], [*model.graph.input, *borders], model.graph.output),
+        part(model, parts[0], model.graph.input, borders),
+        part(model, parts[1], [*model.graph.input, *borders], model.graph.output),
     )
 
 
-def _part(
+def part(
     model: onnx.ModelProto,
     nodes: Sequence[onnx.NodeProto],
     inputs: Iterable[onnx.ValueInfoProto],
     outputs: Sequence[onnx.ValueInfoProto],
 ) -> onnx.ModelProto:
+    """A graph of some of the nodes."""
     read = {name for node in nodes for name in node.input}
     constants = [c for c in model.graph.initializer if c.name in read]
     graph = helper.make_graph(
@@ -115,7 +116,7 @@ def _part(
     return helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
-def _trunk(graph: onnx.GraphProto) -> list[int]:
+def trunk(graph: onnx.GraphProto) -> list[int]:
     """Positions of the nodes that only see the picture and that a convolution reads, or is."""
     constants = {c.name for c in graph.initializer} | {""}
     seen = {v.name for v in graph.input}
@@ -139,7 +140,7 @@ class _Lowering:
 
     def __init__(self, graph: onnx.GraphProto, low: int) -> None:
         self.graph, self.low = graph, low
-        self.trunk = set(_trunk(graph))
+        self.trunk = set(trunk(graph))
         self.made = {name for i in self.trunk for name in graph.node[i].output}
         """What the trunk makes: of low precision from now on."""
         self.constants = {c.name: c for c in graph.initializer}

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import onnxruntime as ort
 
+from engines.backends import Precision, Ranges
 from engines.engine import Arrays, TensorSpec, check_inputs
 from engines.errors import DeviceError, EngineError, GraphError
 
@@ -26,27 +27,34 @@ class OrtEngine:
     """A graph on ONNX Runtime; `engines.load` builds it."""
 
     def __init__(
-        self, path: Path, device: str, threads: int | None = None, *, half: bool = False
+        self,
+        path: Path,
+        device: str,
+        threads: int | None = None,
+        precision: Precision = "fp32",
+        ranges: Ranges | None = None,
     ) -> None:
         """
         Args:
             path: The .onnx file.
             device: "cpu" or "cuda".
             threads: Of one operator; None takes every core this process may use.
-            half: Run the trunk in fp16 (on the CPU the rounding alone is done, for comparison).
+            precision: Of the trunk: fp32, fp16 (on the CPU the rounding alone is done, for
+                comparison) or int8.
+            ranges: Of activations, for int8.
         """
         self._name = path.name
-        self._half = half
+        self._precision = precision
         self._device = device
         self._threads = threads or usable_cores()
-        self._session = _open(path, device, self._threads, half)
+        self._session = _open(path, device, self._threads, _rewritten(path, precision, ranges))
         self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
 
     def describe(self) -> str:
         where = "CPU" if self._device == "cpu" else "CUDA"
         threads = f"{self._threads} thread{'s' * (self._threads != 1)}"
-        low = ", trunk in fp16" if self._half else ""
+        low = f", trunk in {self._precision}" if self._precision != "fp32" else ""
         return f"ONNX Runtime {ort.__version__} on {where}, {threads}{low}"
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -81,17 +89,29 @@ def simplify(path: Path) -> bytes:
         return Path(options.optimized_model_filepath).read_bytes()
 
 
-def _in_half(path: Path) -> bytes:
-    from engines.graph import lowered  # needs onnx, which plain use does not
-
-    return lowered(path, "fp16").SerializeToString()
+def _rewritten(path: Path, precision: Precision, ranges: Ranges | None) -> bytes | None:
+    """The graph with its trunk in a lower precision; None is the file as it is."""
+    if precision == "fp32":
+        return None
+    try:  # needs onnx, which plain use does not
+        from engines.graph import lowered
+        from engines.quantise import quantised
+    except ImportError as error:
+        raise DeviceError(
+            f"{precision} is put into the graph by onnx, which is not here ({error}): "
+            "pip install 'surepose[int8]'"
+        ) from error
+    if precision == "int8":
+        assert ranges is not None
+        return quantised(path, ranges).SerializeToString()
+    return lowered(path, precision).SerializeToString()
 
 
 def _not_a_graph(path: Path, error: Exception) -> GraphError:
     return GraphError(f"{path} is not a graph that ONNX Runtime can run: {_line(error)}")
 
 
-def _open(path: Path, device: str, threads: int, half: bool) -> ort.InferenceSession:
+def _open(path: Path, device: str, threads: int, graph: bytes | None) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # errors reach the user as exceptions
@@ -99,8 +119,7 @@ def _open(path: Path, device: str, threads: int, half: bool) -> ort.InferenceSes
     # stalls every operator when another process has that core.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        graph = _in_half(path) if half else path
-        session = ort.InferenceSession(graph, options, providers=[_PROVIDERS[device]])
+        session = ort.InferenceSession(graph or path, options, providers=[_PROVIDERS[device]])
     except Exception as error:  # ONNX Runtime has a dozen kinds, all derived from Exception alone
         raise _not_a_graph(path, error) from error
     if _PROVIDERS[device] not in session.get_providers():

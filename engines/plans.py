@@ -8,7 +8,8 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -93,17 +94,28 @@ class PlanCache:
         digest = hashlib.sha256(plan).hexdigest()
         sidecar = {"key": key.spelled(), "sha256": digest, "bytes": len(plan), **facts}
         text = json.dumps(sidecar, indent=2) + "\n"
-        try:
+        with self._told():
             self.folder.mkdir(parents=True, exist_ok=True)
             _replace(path, plan)
             # Last: a plan without its own sidecar counts as none.
             _replace(path.with_suffix(".json"), text.encode())
+        return path
+
+    def check(self) -> None:
+        """Raise CacheError where nothing can be written, before a build of minutes."""
+        with self._told():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            NamedTemporaryFile(dir=self.folder, prefix=".check.").close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise CacheError(
                 f"cannot keep the plan in {self.folder}: {(error.strerror or str(error)).lower()}; "
                 "free some space, or choose a folder by --cache or $SUREPOSE_CACHE"
             ) from error
-        return path
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -71,11 +71,12 @@ def build(
     _parse(trt, network, journal, graph, name)
     config = builder.create_builder_config()
     if target is not None:
-        if name != "rtx" or target not in TARGETS:
+        if name != "rtx":
             raise DeviceError(
-                f"{_NAMES[name]} cannot build for {target}: only TensorRT for RTX builds for a GPU "
-                f"that is not here, and only for {', '.join(TARGETS)}"
+                f"TensorRT builds for the GPU at hand only: for {target} take --backend rtx"
             )
+        if target not in TARGETS:
+            raise DeviceError(f"{_NAMES[name]} builds for {', '.join(TARGETS)}, not for {target}")
         config.num_compute_capabilities = 1
         config.set_compute_capability(getattr(trt.ComputeCapability, target), 0)
     profile = builder.create_optimization_profile()

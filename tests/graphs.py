@@ -42,6 +42,29 @@ def affine(path: Path, a: np.ndarray, b: np.ndarray) -> Path:
     return write(path, nodes, {"x": ["B", a.shape[0]]}, {"y": ["B", a.shape[1]]}, constants)
 
 
+def small_cnn(path: Path) -> Path:
+    """(x - 3) / 2 → conv → batch norm → relu → conv → mean over the picture → softmax."""
+    rng = np.random.default_rng(1)
+    nodes = [
+        helper.make_node("Sub", ["x", "three"], ["centred"]),
+        helper.make_node("Div", ["centred", "two"], ["normal"]),
+        helper.make_node("Conv", ["normal", "w1"], ["c1"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c1"], ["r0"]),
+        helper.make_node("BatchNormalization", ["r0", "g", "b", "m", "v"], ["n1"]),
+        helper.make_node("Relu", ["n1"], ["r1"]),
+        helper.make_node("Conv", ["r1", "w2"], ["maps"]),
+        helper.make_node("ReduceMean", ["maps", "axes"], ["means"], keepdims=0),
+        helper.make_node("Softmax", ["means"], ["y"]),
+    ]
+    weight = {"w1": (8, 3, 3, 3), "w2": (4, 8, 1, 1), "g": (8,), "b": (8,), "m": (8,)}
+    constants = {n: rng.normal(size=s).astype(np.float32) for n, s in weight.items()}
+    constants |= {"v": rng.uniform(0.5, 2, 8).astype(np.float32)}
+    constants |= {"three": np.float32(3), "two": np.float32(2), "axes": np.array([2, 3])}
+    constants = {name: np.asarray(array) for name, array in constants.items()}
+    inputs, outputs = {"x": ["B", 3, 8, 8]}, {"y": ["B", 4], "maps": ["B", 4, 8, 8]}
+    return write(path, nodes, inputs, outputs, constants)
+
+
 def pose(path: Path, values: Mapping[str, np.ndarray], height: int = 64, width: int = 48) -> Path:
     """A pose net that says the same of every crop, whatever it sees; values have no B and K."""
     nodes = [

@@ -119,6 +119,7 @@ def test_a_detector_loads_from_a_file_and_its_card(tmp_path):
     card(path, kind="detector", input={"long_side": 64}, threshold=0.3)
     (found,) = Detector.load(path, device="cpu", threads=1)(dark(128, 128))
     np.testing.assert_allclose(found.box, [0, 0, 64, 128])
+    assert Detector.load(path, "cpu", long_side=640).long_side == 640
 
 
 def test_a_graph_with_other_outputs_is_refused():

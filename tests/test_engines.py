@@ -52,7 +52,7 @@ def test_wrong_inputs_are_refused_with_what_came_and_what_was_due(engine, inputs
     [
         ({"device": "npu"}, "no device 'npu': choose one of auto, cpu, cuda"),
         ({"backend": "tvm"}, "no backend 'tvm': choose one of ort, openvino, tensorrt"),
-        ({"precision": "int8"}, "no precision 'int8': choose one of fp32, fp16, bf16"),
+        ({"precision": "int4"}, "no precision 'int4': choose one of fp32, fp16, bf16, int8"),
         ({"precision": "fp16"}, "fp16 is for GPUs, and no NVIDIA GPU is here"),
         ({"precision": "fp16", "device": "cpu"}, "fp16 is for GPUs, a CPU gains nothing"),
         ({"device": "cuda"}, "the driver finds no NVIDIA GPU: check nvidia-smi"),

@@ -8,11 +8,11 @@ from types import ModuleType
 import numpy as np
 import onnx
 import pytest
-from graphs import affine, write
+from graphs import affine, small_cnn, write
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
-from test_engines_graph import inputs_of, run, shipped, small_cnn
+from test_engines_graph import inputs_of, run, shipped
 
 torch = pytest.importorskip("torch")
 

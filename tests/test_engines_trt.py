@@ -175,7 +175,7 @@ def test_progress_is_told(path):
 
 @pytest.mark.usefixtures("tensorrt")
 def test_tensorrt_builds_for_no_other_gpu(path):
-    with pytest.raises(DeviceError, match="only TensorRT for RTX builds for a GPU that is not"):
+    with pytest.raises(DeviceError, match="for SM86 take --backend rtx"):
         trt.build("tensorrt", path.read_bytes(), build.batches(path), target="SM86")
 
 
@@ -202,8 +202,11 @@ def test_a_read_only_cache_is_told(path, tensorrt, cache):
         build.plan("tensorrt", path, "fp16", cache=cache, must_keep=True)
 
 
-def test_a_file_where_the_cache_should_be_is_told(path, tensorrt, cache):
+def test_a_file_where_the_cache_should_be_is_told_before_a_long_build(
+    path, tensorrt, cache, monkeypatch
+):
     cache.folder.write_text("")
+    monkeypatch.setattr(trt, "build", lambda *_, **__: pytest.fail("it was built"))
     with pytest.raises(CacheError, match=r"cannot keep the plan in .*plans"):
         build.plan("tensorrt", path, "fp16", cache=cache, must_keep=True)
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
 from functools import partial
@@ -363,6 +364,24 @@ def test_feeds_together_give_what_is_there_and_a_dead_or_silent_one_stops_nobody
     assert [f.index for f in got if f.stream == "a"] == list(range(40))
     assert [f.stream for f in got].count("b") == 1
     assert {name: str(error) for name, error in together.failed.items()} == {"b": "gone"}
+
+
+def test_a_round_holds_what_can_be_done_in_time_and_nobody_is_left_out() -> None:
+    work, latency = 0.02, 0.2
+    feeds = [feed_of(ticker(250, 0.015), LiveConfig(max_latency=latency)) for _ in range(8)]
+    for k, each in enumerate(feeds):
+        each.stream = str(k)
+    taken, sizes = Counter[str](), list[int]()
+    with Gathering(feeds) as together:
+        for frames in islice(together, 20):
+            time.sleep(work * len(frames))
+            sizes.append(len(frames))
+            taken.update(frame.stream for frame in frames)
+    assert sizes[0] == 1  # nobody knows yet how long it takes
+    assert max(sizes) <= latency / 2 / work
+    assert set(taken) == {each.stream for each in feeds}
+    assert min(taken.values()) > max(taken.values()) / 2
+    assert all(each.dropped > 0 for each in feeds)
 
 
 def test_a_recording_that_is_played_keeps_its_pace_and_drops_for_a_slow_reader(

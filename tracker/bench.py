@@ -2,11 +2,13 @@
 
 A clip lies in memory, so that neither drawing the demo nor a slow disk is measured; reading a video
 is timed apart. On the demo the boxes that come back from the detector are the scene's true ones
-(it runs all the same): every machine then does the same work.
+(it runs all the same): every machine then does the same work. Several cameras are followed as
+users follow them, all their crops in one batch.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from types import TracebackType
@@ -17,21 +19,25 @@ import psutil
 
 from tracker.ahead import ahead
 from tracker.demo import Scene
+from tracker.live.streams import StreamsTracker
 from tracker.overlay import draw
 from tracker.pipeline import FindPeople, PoseTracker
 from tracker.pose import PoseNet
 from tracker.sources import open_source
 from tracker.sources.base import LiveConfig
-from tracker.sources.feed import feed
+from tracker.sources.feed import Gathering, feed
 from tracker.stages import measured, stage
 from tracker.types import Detection, Frame, TrackedFrame
 
 WARM_UP = 10
 """Frames that are not counted: engines choose their kernels and memory then."""
 LIVE_FPS = 30.0
-"""Of the camera that the age is measured with."""
+"""Of the cameras that the age is measured with."""
+MAX_LATENCY = 0.5
+"""Theirs, s: the default of `surepose track`."""
 
-Follow = Callable[[Frame], TrackedFrame]
+Follow = Callable[[Sequence[Frame]], Sequence[TrackedFrame]]
+"""Frames of different cameras in, results out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +72,16 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """A camera of 30 FPS in real time."""
+    """Cameras of 30 FPS in real time."""
 
     age: Percentiles
     """From a frame's capture until its result is drawn."""
     fps: float
+    """Of all cameras together."""
     dropped: float
     """Share of frames that were passed over."""
+    late: float
+    """Share of results that were older than the greatest latency."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +102,7 @@ class Result:
     memory_mb: float
     """Of the process, after the case."""
     stages: dict[str, Stage]
-    live: Live | None
+    live: Live
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +119,8 @@ class Clip:
     """Frames in memory."""
 
     frames: tuple[Frame, ...]
-    scene: Scene | None = None
+    people: tuple[Sequence[Detection], ...] = ()
+    """Where they truly are in each frame, where that is known."""
     read: tuple[float, ...] = ()
     """What reading a frame took, s."""
     name: str = "clip"
@@ -135,14 +145,15 @@ class Clip:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrueBoxes:
-    """A detector that does its work and then says where the people of a scene truly are."""
+    """A detector that does its work and then says where the people of a clip truly are."""
 
     detector: FindPeople
-    scene: Scene
+    people: Sequence[Sequence[Detection]]
+    """Of each frame."""
 
-    def __call__(self, frame: Frame) -> list[Detection]:
+    def __call__(self, frame: Frame) -> Sequence[Detection]:
         self.detector(frame)
-        return [Detection(person.box, 0.9) for person in self.scene.truth(frame.index)]
+        return self.people[frame.index]
 
 
 @dataclass(eq=False)
@@ -169,17 +180,21 @@ class Bench:
         return [_batch(net, n, rounds) for n in batches]
 
     def case(self, clip: Clip, people: int | None, streams: int = 1) -> Result:
-        """Follow `streams` copies of the clip; the first frames warm up."""
-        follow = [self._fresh(clip) for _ in range(streams)]
-        warm_up = [frame for frame in clip.frames[:WARM_UP] for _ in follow]
-        self._warm_up(follow, warm_up)
-        rest = clip.frames[WARM_UP:]
+        """Follow `streams` copies of the clip; the first frames warm up.
+
+        Each case works on about as many frames, of many cameras the first of each.
+        """
+        follow = StreamsTracker(self._fresh(clip))
+        rounds = [_at_once(frame, streams) for frame in clip.frames]
+        self._warm_up(follow, rounds[:WARM_UP])
+        rest = rounds[WARM_UP:][: max(WARM_UP, len(rounds) // streams)]
         with measured() as laps:
             cpu, started, n_crops = time.process_time(), time.perf_counter(), 0
-            for tracked in self._run(follow, rest):
-                n_crops += len(tracked.poses)
-                with stage("draw"):
-                    draw(tracked)
+            for results in ahead(rest, follow):
+                for tracked in results:
+                    n_crops += len(tracked.poses)
+                    with stage("draw"):
+                        draw(tracked)
             wall, cpu = time.perf_counter() - started, time.process_time() - cpu
         n = len(rest) * streams
         read = {"read": Stage.of(clip.read, len(clip.read))} if clip.read else {}
@@ -192,37 +207,37 @@ class Bench:
             cpu_ms=1e3 * cpu / n,
             memory_mb=psutil.Process().memory_info().rss / 2**20,
             stages=read | {name: Stage.of(times, n) for name, times in laps.items()},
-            live=live(self._fresh(clip), clip) if streams == 1 else None,
+            live=live(StreamsTracker(self._fresh(clip)), clip, streams),
         )
 
     def _fresh(self, clip: Clip) -> PoseTracker:
         """The loaded networks with a new tracker."""
         find: Any = self._first.detector
-        find = TrueBoxes(find, clip.scene) if clip.scene else find
+        find = TrueBoxes(find, clip.people) if clip.people else find
         return PoseTracker(find, self._first.pose_net, detect_every=self._first.detect_every)
 
-    def _warm_up(self, follow: Sequence[Follow], frames: Sequence[Frame]) -> None:
-        for i, frame in enumerate(frames):
+    def _warm_up(self, follow: Follow, rounds: Sequence[Sequence[Frame]]) -> None:
+        for frames in rounds:
             started = time.perf_counter()
-            follow[i % len(follow)](frame)
+            follow(frames)
             self.start.setdefault("first_frame_s", time.perf_counter() - started)
 
-    @staticmethod
-    def _run(follow: Sequence[Follow], frames: Sequence[Frame]) -> Iterator[TrackedFrame]:
-        if len(follow) == 1:
-            yield from ahead(frames, follow[0])
-            return
-        for frame in frames:
-            for one in follow:
-                yield one(frame)
+
+def _at_once(frame: Frame, streams: int) -> list[Frame]:
+    """What so many cameras show that see the same."""
+    return [replace(frame, stream=f"camera {k}") for k in range(streams)]
 
 
-def live(follow: Follow, clip: Clip, fps: float = LIVE_FPS) -> Live:
-    """Follow the clip as a camera would give it, and draw."""
+def live(follow: Follow, clip: Clip, streams: int = 1, fps: float = LIVE_FPS) -> Live:
+    """Follow so many copies of the clip as cameras would give them, and draw."""
     frames = tuple(replace(frame, time=i / fps) for i, frame in enumerate(clip.frames))
+    config = LiveConfig(buffer="latest", max_latency=MAX_LATENCY)
+    cameras = [feed(replace(clip, frames=frames), config) for _ in range(streams)]
+    for k, camera in enumerate(cameras):
+        camera.stream = f"camera {k}"
     ages, ends = [], []
-    with feed(replace(clip, frames=frames), LiveConfig(buffer="latest")) as camera:
-        for tracked in ahead(camera, follow):
+    with Gathering(cameras) as together, closing(ahead(together, follow)) as rounds:
+        for tracked in (one for results in rounds for one in results):
             draw(tracked)
             ends.append(time.time())
             assert tracked.frame.captured is not None
@@ -231,7 +246,8 @@ def live(follow: Follow, clip: Clip, fps: float = LIVE_FPS) -> Live:
     return Live(
         age=Percentiles.of(ages),
         fps=(len(ends) - 1) / (ends[-1] - ends[0]) if len(ends) > 1 else 0.0,
-        dropped=1 - len(ends) / len(clip.frames),
+        dropped=1 - len(ends) / (streams * len(clip.frames)),
+        late=float(np.mean(np.array(ages) > MAX_LATENCY)),
     )
 
 
@@ -251,7 +267,9 @@ def demo_clip(people: int, frames: int, seed: int = 0) -> Clip:
     """So many drawn people, 640×480."""
     scene = Scene(seed=seed, n_people=people, n_frames=frames)
     pictures = (Frame(scene.render(i), i, i / scene.fps) for i in range(frames))
-    return Clip(tuple(pictures), scene)
+    # Beforehand: to know who can be seen, the scene is drawn once more.
+    boxes = ([Detection(person.box, 0.9) for person in scene.truth(i)] for i in range(frames))
+    return Clip(tuple(pictures), tuple(boxes))
 
 
 def video_clip(source: str, frames: int) -> Clip:

@@ -99,6 +99,7 @@ class PoseNet:
                 backend=backend,
                 precision=precision,
                 shapes=plan_shapes(found),
+                ranges=found.card.get("ranges"),
             ),
             Calibration.of(found),
             sobol_latents(int(found.entry("n_hypotheses"))),

@@ -12,9 +12,9 @@ from jaxtyping import UInt8
 
 from tracker.errors import SourceError
 from tracker.sources.base import DEFAULT, LiveConfig
-from tracker.sources.feed import Feed
+from tracker.sources.feed import Feed, live_feed
 from tracker.sources.health import Health
-from tracker.sources.live import Captures, Retry, Shot
+from tracker.sources.live import Shot
 
 _PATIENCE = 10
 """Failed grabs in a row before a camera counts as gone."""
@@ -45,16 +45,7 @@ def open_camera(
     health = Health()
     connect = partial(_Connected, index, cv2.VideoCapture if device is None else device, health)
     first = connect() if config.wait else None
-    name = f"camera {index}"
-    captures = Captures(name, connect, Retry(config.reconnect), health, first)
-    return Feed(
-        name,
-        captures.read,
-        captures.stop,
-        health=health,
-        fps=first.fps if first else None,
-        config=config,
-    )
+    return live_feed(f"camera {index}", connect, health, config, first)
 
 
 class _Connected:

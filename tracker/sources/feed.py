@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
+from math import inf
 from types import TracebackType
 
 import numpy as np
@@ -20,7 +21,7 @@ from tracker.errors import SourceError
 from tracker.sources.base import DEFAULT, LiveConfig, Source
 from tracker.sources.clock import unix
 from tracker.sources.health import Health, StreamState
-from tracker.sources.live import Capture
+from tracker.sources.live import Capture, Captures, Connection, Retry
 from tracker.types import Frame
 
 log = logging.getLogger(__name__)
@@ -98,6 +99,11 @@ class Feed:
         """Whether there is something to take, or never will be."""
         return bool(self._waiting) or self.ended
 
+    @property
+    def budget(self) -> float:
+        """How long a reader may be busy at a time and still be in time with what waited, s."""
+        return inf if self._keeps_all else self._max_latency / 2
+
     def notify(self, listener: threading.Condition) -> None:
         """Notify this one too whenever the feed becomes ready."""
         self._listener = listener
@@ -148,7 +154,7 @@ class Feed:
         if capture is None:
             return None
         # A reader who is slower than the budget still gets the fresher half of the frames.
-        allowed = self._max_latency - min(busy, self._max_latency / 2)
+        allowed = self._max_latency - min(busy, self.budget)
         if not self._keeps_all and time.monotonic() - capture.captured > allowed:
             self.health.dropped += 1
             return None
@@ -189,18 +195,39 @@ class Feed:
 
 
 class Pace:
-    """How long a reader is busy with what it takes, of late."""
+    """How long a reader is busy with a frame, of late."""
 
     def __init__(self) -> None:
         self.busy = 0.0
-        """s"""
+        """s a frame; 0 before the first."""
 
     @contextmanager
-    def measured(self) -> Iterator[None]:
-        """While the reader is busy."""
+    def measured(self, n_frames: int = 1) -> Iterator[None]:
+        """While the reader is busy with so many."""
         start = time.monotonic()
         yield
-        self.busy += 0.2 * (time.monotonic() - start - self.busy)
+        if n_frames:
+            lap = (time.monotonic() - start) / n_frames
+            self.busy += (0.2 if self.busy else 1.0) * (lap - self.busy)
+
+    def most(self, budget: float) -> float:
+        """How many frames the reader can do in that time (s): one at least, and the first alone."""
+        if budget == inf:
+            return inf
+        return max(1.0, budget // self.busy) if self.busy else 1.0
+
+
+def live_feed(
+    name: str,
+    connect: Callable[[], Connection],
+    health: Health,
+    config: LiveConfig,
+    first: Connection | None,
+) -> Feed:
+    """A feed across as many connections as it takes, from the first one if it is there."""
+    captures = Captures(name, connect, Retry(config.reconnect), health, first)
+    fps = first.fps if first is not None else None
+    return Feed(name, captures.read, captures.stop, health=health, fps=fps, config=config)
 
 
 def feed(source: Source, config: LiveConfig = DEFAULT) -> Feed:
@@ -248,7 +275,8 @@ def _image(frame: Frame) -> UInt8[np.ndarray, "height width 3"]:
 class Gathering:
     """Several feeds read together: each round gives what is there, one frame of each at most.
 
-    A feed that is slow, silent or dead only misses rounds.
+    A feed that is slow, silent or dead only misses rounds. A round holds no more frames than can
+    be done in time: its results come out together. Who was passed over comes first in the next.
     """
 
     def __init__(self, feeds: Sequence[Feed]) -> None:
@@ -266,9 +294,8 @@ class Gathering:
         while going:
             with self._changed:
                 self._changed.wait_for(lambda: any(each.ready for each in going), _ROUND)
-            taken = (each.take(pace.busy) for each in going)
-            frames = [frame for frame in taken if frame is not None]
-            with pace.measured():
+            frames = _round(going, pace)
+            with pace.measured(len(frames)):
                 yield frames
             for each in [each for each in going if each.ended]:
                 going.remove(each)
@@ -291,3 +318,18 @@ class Gathering:
                 log.error("%s: given up: %s", ended.stream, ended.error)
         elif ended.error is not None:
             raise ended.error
+
+
+def _round(going: list[Feed], pace: Pace) -> list[Frame]:
+    """A frame of each feed that has one, as many as can be done in time; who gave one goes last."""
+    ready = [each for each in going if each.ready]
+    most = min(pace.most(min(each.budget for each in going)), len(ready))
+    frames: list[Frame] = []
+    for each in ready:
+        if len(frames) == most:
+            break
+        if (frame := each.take(most * pace.busy)) is not None:
+            frames.append(frame)
+            going.remove(each)
+            going.append(each)
+    return frames

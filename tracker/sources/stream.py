@@ -16,10 +16,10 @@ from tracker.errors import SourceError, SourceRefused
 from tracker.sources.base import DEFAULT, LiveConfig
 from tracker.sources.clock import CaptureClock
 from tracker.sources.decode import log, reason, upright
-from tracker.sources.feed import Feed
+from tracker.sources.feed import Feed, live_feed
 from tracker.sources.file import Recording
 from tracker.sources.health import Health
-from tracker.sources.live import Captures, Retry, Shot
+from tracker.sources.live import Shot
 from tracker.sources.secrets import without_secrets
 
 _TIMEOUT = (5.0, 3.0)
@@ -66,15 +66,7 @@ def open_stream(
                 raise
     if web and first is not None and first.container.duration:
         return Recording(name, first.container)
-    captures = Captures(name, connect, Retry(config.reconnect), health, first)
-    return Feed(
-        name,
-        captures.read,
-        captures.stop,
-        health=health,
-        fps=first.fps if first else None,
-        config=config,
-    )
+    return live_feed(name, connect, health, config, first)
 
 
 class _View:
