@@ -7,6 +7,7 @@ from tracker.ahead import ahead
 from tracker.errors import SourceError, TrackerError
 from tracker.live.streams import StreamsTracker
 from tracker.live.tally import Tally
+from tracker.signals import signals_wait
 from tracker.sinks.base import Sink
 from tracker.sources.feed import Gathering
 from tracker.types import Frame, TrackedFrame
@@ -27,8 +28,9 @@ def run(
     """
     for tracked in _results(gathering, follow):
         if tracked is not None:
-            for sink in sinks[tracked.frame.stream]:
-                sink.write(tracked)
+            with signals_wait():
+                for sink in sinks[tracked.frame.stream]:
+                    sink.write(tracked)
             tallies[tracked.frame.stream].add(tracked)
         yield tracked
         if sum(tally.frames for tally in tallies.values()) == max_frames:
