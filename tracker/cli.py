@@ -7,9 +7,7 @@ and 143 by SIGTERM (every output is closed first), 141 the reader of a pipe went
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
 
 import tyro
 
@@ -17,6 +15,7 @@ import tracker
 from engines.errors import EngineError
 from tracker.commands import COMMANDS
 from tracker.errors import TrackerError
+from tracker.signals import sigterm_as_exit
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in COMMANDS:
         commands.command(command)
     try:
-        with _sigterm_as_exit():
+        with sigterm_as_exit():
             return commands.cli(
                 prog="surepose",
                 description="People in video, as tracks with honest error bars.",
@@ -45,17 +44,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Python flushes the standard output once more at exit, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-
-
-@contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
-    """End on SIGTERM the way Ctrl-C does, through every open `with`."""
-
-    def leave(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
