@@ -225,6 +225,26 @@ def correlated_run(rho, D=4, frames=6):
     return F, Q, P0, R, 3 * rng.normal(size=(frames, D))
 
 
+def joint_of_walk(F, Q, P0, R, rho, n):
+    """Covariance of any two states, and that of all n measurements of their first half at once."""
+    covs, P = [], P0
+    for _ in range(n):
+        covs.append(P)
+        P = F @ P @ F.T + Q
+
+    def state_cov(i, j):
+        """The earlier state's covariance, carried on."""
+        if i > j:
+            return state_cov(j, i).T
+        return covs[i] @ np.linalg.matrix_power(F, j - i).T
+
+    D = len(R)
+    measured = np.block(
+        [[state_cov(i, j)[:D, :D] + rho ** abs(i - j) * R for j in range(n)] for i in range(n)]
+    )
+    return state_cov, measured
+
+
 def echoed_steps(F, Q, P0, R, zs, rho):
     """Our way: 2D states, the last error known through the last position."""
     D = len(R)
@@ -273,17 +293,7 @@ def test_correlated_errors_are_conditioning_the_joint_gaussian_of_all_times():
     rho = 0.7
     F, Q, P0, R, zs = correlated_run(rho)
     n, D = zs.shape
-    # Cov(p_i, p_j) of the walk: the earlier state's covariance, carried on.
-    covs, P = [], P0
-    for _ in range(n):
-        covs.append(P)
-        P = F @ P @ F.T + Q
-    whole = np.zeros((n * D, n * D))
-    for i in range(n):
-        for j in range(i, n):
-            shared = (covs[i] @ np.linalg.matrix_power(F, j - i).T)[:D, :D] + rho ** (j - i) * R
-            whole[i * D : (i + 1) * D, j * D : (j + 1) * D] = shared
-            whole[j * D : (j + 1) * D, i * D : (i + 1) * D] = shared.T
+    _, whole = joint_of_walk(F, Q, P0, R, rho, n)
     want = multivariate_normal(np.zeros(n * D), whole).logpdf(zs.ravel())
     *_, (_, _, got) = echoed_steps(F, Q, P0, R, zs, rho)
     assert got == pytest.approx(want)

@@ -3,7 +3,7 @@ import pytest
 from filterpy.kalman import KalmanFilter
 from numpy.testing import assert_allclose
 from simulated_people import box_of, correlated, seen, walker
-from test_kalman import correlated_run, echoed_steps
+from test_kalman import correlated_run, echoed_steps, joint_of_walk
 
 from tracker import kalman
 from tracker.hypotheses import ReductionConfig
@@ -70,19 +70,7 @@ def test_smoothing_with_correlated_errors_is_conditioning_the_joint_gaussian():
     rho = 0.7
     F, Q, P0, R, zs = correlated_run(rho)
     n, D = zs.shape
-    covs, P = [], P0
-    for _ in range(n):
-        covs.append(P)
-        P = F @ P @ F.T + Q
-
-    def state_cov(i, j):
-        if i > j:
-            return state_cov(j, i).T
-        return covs[i] @ np.linalg.matrix_power(F, j - i).T
-
-    measured = np.block(
-        [[state_cov(i, j)[:D, :D] + rho ** abs(i - j) * R for j in range(n)] for i in range(n)]
-    )
+    state_cov, measured = joint_of_walk(F, Q, P0, R, rho, n)
     # The present state and, from the second frame on, the last one after it.
     x, P = np.zeros(2 * D), P0
     echo = kalman.Echo(np.zeros(D), np.zeros((D, D)), np.zeros((2 * D, D)))

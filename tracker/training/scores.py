@@ -16,11 +16,11 @@ from torch import Tensor
 from tracker.crops import letterbox
 from tracker.detector import suppress
 from tracker.geometry import box_iou
-from tracker.nets.detector import DetectorModule, ExportedDetector, size_features
+from tracker.nets.detector import DetectorModule, size_features
 from tracker.training.data import BoxLabels, Images, Split, box_labels, held_out
 
-LEAST_SCORE = 0.15
-"""Raw scores below this are nobody's concern."""
+LEAST_LOGIT = -1.73
+"""Raw logits below this, scores of 0.15, are nobody's concern."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +53,14 @@ def _found(
     net: DetectorModule, picture: np.ndarray, labels: BoxLabels, long_side: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     view, image_from_input = letterbox(picture, long_side)
-    box, score = (part[0].numpy() for part in ExportedDetector(net)(torch.from_numpy(view)))
-    likely = np.nonzero(score > LEAST_SCORE)[0]
-    kept = likely[suppress(box[likely].astype(np.float64), score[likely].astype(np.float64), 0.5)]
+    box, logit = (part[0].numpy() for part in net(torch.from_numpy(view)))
+    likely = np.nonzero(logit > LEAST_LOGIT)[0]
+    kept = likely[suppress(box[likely].astype(np.float64), logit[likely].astype(np.float64), 0.5)]
     corners = image_from_input.points(box[kept].astype(np.float64).reshape(-1, 2))
     overlap = box_iou(corners.reshape(-1, 4), labels.box)
     right = overlap[:, ~labels.ignore].max(axis=1, initial=0.0) > 0.5
     told = right | (overlap[:, labels.ignore].max(axis=1, initial=0.0) <= 0.5)
-    return box[kept][told], np.log(score / (1 - score))[kept][told], right[told]
+    return box[kept][told], logit[kept][told], right[told]
 
 
 def fit_scores(
