@@ -151,34 +151,49 @@ def test_unsure_points_count_less_and_ghosts_not_at_all() -> None:
 
 @pytest.fixture
 def detector(tmp_path: Path) -> DenseTeacher:
-    """Sees one person of 30 × 40 px, right below the corner of cell (2, 1) of stride 16."""
-    maps = {f"stride{s}": np.full((1, 64 // s, 64 // s, 5), -9.0, np.float32) for s in STRIDES}
-    maps["stride16"][0, 1, 2] = [2.0, 0.0, 0.0, 30.0, 40.0]
-    # Stands on the picture (a sum over nothing), as an engine wants every input used.
-    nodes = [helper.make_node("ReduceMean", ["image"], ["mean"], keepdims=0)]
-    nodes += [helper.make_node("Mul", ["mean", "nothing"], ["zero"])]
-    nodes += [helper.make_node("Add", [f"{name}_value", "zero"], [name]) for name in maps]
-    constants = {f"{name}_value": array for name, array in maps.items()}
-    constants["nothing"] = np.zeros((), np.float32)
-    shapes = {name: list(array.shape) for name, array in maps.items()}
-    path = tmp_path / "teacher.onnx"
-    graphs.write(path, nodes, {"image": [1, 3, 64, 64]}, shapes, constants)
-    return DenseTeacher(path)
+    """Sees a person of 30 × 40 px below the corner of every white cell of stride 16; for 64 px."""
+    white, black = (
+        (np.array([255.0, 0.0]) - DenseTeacher.MEAN[0]) / DenseTeacher.SPREAD[0]
+    ).tolist()
+    slope = 11 / (white - black)
+    nodes, constants, shapes = [], {}, {}
+    for stride in STRIDES:
+        weight, bias = np.zeros((5, 3, stride, stride), np.float32), np.zeros(5, np.float32)
+        bias[:] = [-9.0, 0.0, 0.0, 30.0, 40.0]
+        if stride == 16:
+            weight[0, 0], bias[0] = slope / stride**2, 2 - slope * white
+        constants |= {f"w{stride}": weight, f"b{stride}": bias}
+        taken = ["image", f"w{stride}", f"b{stride}"]
+        nodes += [helper.make_node("Conv", taken, [f"c{stride}"], strides=[stride, stride])]
+        last = [f"stride{stride}"]
+        nodes += [helper.make_node("Transpose", [f"c{stride}"], last, perm=[0, 2, 3, 1])]
+        shapes |= {f"stride{stride}": [1, 64 // stride, 64 // stride, 5]}
+    path = graphs.write(
+        tmp_path / "teacher.onnx", nodes, {"image": [1, 3, 64, 64]}, shapes, constants
+    )
+    return DenseTeacher(path, tmp_path / "cache")
 
 
-def test_a_detector_teaches_in_the_order_of_our_own_cells(detector: DenseTeacher) -> None:
-    taught = detector(np.zeros((2, 64, 64, 3), np.uint8))
-    points = anchor_points(64, 64, torch.zeros(()))
+@pytest.mark.parametrize("side", [64, 96])
+def test_a_detector_teaches_in_the_order_of_our_own_cells(
+    detector: DenseTeacher, side: int
+) -> None:
+    canvas = np.zeros((2, side, side, 3), np.uint8)
+    canvas[1, 16:32, 32:48] = 255
+    taught = detector(canvas)
+    points = anchor_points(side, side, torch.zeros(()))
     assert taught.box.shape == (2, len(points), 4)
     best = int(taught.score[1].argmax())
     assert points[best].tolist() == [40.0, 24.0]  # the centre of the cell whose corner is (32, 16)
     assert taught.box[1, best].tolist() == [32.0, 16.0, 62.0, 56.0]
-    assert taught.score[1, best] == pytest.approx(1 / (1 + np.exp(-2)), abs=1e-6)
+    assert taught.score[1, best] == pytest.approx(1 / (1 + np.exp(-2)), abs=1e-5)
+    assert taught.score[0].max() < 0.001
 
 
 def test_cells_learn_from_the_surer_of_label_and_teacher(detector: DenseTeacher) -> None:
     """Nobody is labelled: the best box and score are the teacher's, and cost nearly nothing."""
     canvas = np.zeros((1, 64, 64, 3), np.uint8)
+    canvas[0, 16:32, 32:48] = 255
     taught = detector(canvas)
     nobody = torch.zeros(1, 1, dtype=torch.bool)
     batch = DetectorBatch(torch.zeros(1), torch.zeros(1, 1, 4), nobody, nobody, taught)
@@ -191,6 +206,10 @@ def test_cells_learn_from_the_surer_of_label_and_teacher(detector: DenseTeacher)
     assert unsure["score"] > as_taught["score"] + 0.1
 
 
-def test_a_teacher_that_looks_at_other_sizes_is_told(detector: DenseTeacher) -> None:
-    with pytest.raises(DataError, match=r"64 px, got 96.*--stages IMAGES:64"):
-        detector(np.zeros((1, 96, 96, 3), np.uint8))
+def test_a_teacher_that_is_no_network_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "teacher.onnx"
+    path.write_text("not a network")
+    with pytest.raises(DataError, match=r"teacher\.onnx cannot be read as a detector"):
+        DenseTeacher(path, tmp_path)
+    with pytest.raises(DataError, match=r"other\.onnx cannot be read as a detector"):
+        DenseTeacher(tmp_path / "other.onnx", tmp_path)

@@ -39,7 +39,7 @@ def train(
         recipe: The training in numbers: a .toml or the card (.json) of a trained network; by
             default the project's own.
         stages: Instead of the recipe's: heatmap:CROPS:HEIGHT imle:CROPS:HEIGHT mixture:CROPS:HEIGHT
-            for the pose network, IMAGES:SIDE for the detector.
+            for the pose network, IMAGES:SIDE,SIDE,… for the detector.
         teacher: For the pose network, a heatmap network (ncnn .param beside its .bin) that labels
             the people in the pictures whom nobody labelled; for the detector, a detector exported
             as RTMDet is (.onnx), which is asked about every canvas.

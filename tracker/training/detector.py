@@ -23,27 +23,28 @@ from tracker.training.teacher import DenseTeacher, Taught
 
 @dataclass(frozen=True)
 class DetectorStage:
-    """A part of the run with one canvas size."""
+    """A part of the run; every batch draws one of its canvas sizes."""
 
     images: int
-    size: int
+    sizes: tuple[int, ...]
+    """Sides, px: users look at small pictures and at large ones."""
     canvas: CanvasAugment = field(default_factory=CanvasAugment)
 
     @classmethod
     def parse(cls, text: str) -> "DetectorStage":
-        """Read `images:size`, as "60000:352"."""
+        """Read `images:sides`, as "60000:320,416,512"."""
         try:
-            images, size = map(int, text.split(":"))
+            images, sides = text.split(":")
+            return cls(int(images), tuple(map(int, sides.split(","))))
         except ValueError as error:
-            raise DataError(f"a stage is IMAGES:SIDE, got {text!r}") from error
-        return cls(images, size)
+            raise DataError(f"a stage is IMAGES:SIDE[,SIDE…], got {text!r}") from error
 
 
 @dataclass(frozen=True)
 class DetectorRecipe:
     """The whole training in numbers."""
 
-    stages: tuple[DetectorStage, ...] = (DetectorStage(150_000, 320),)
+    stages: tuple[DetectorStage, ...] = (DetectorStage(150_000, (320,)),)
     batch: int = 16
     learning_rate: float = 1.5e-3
     synthetic: float = 0.1
@@ -109,8 +110,9 @@ class DetectorTask:
         stage = self.recipe.at(seen)
         rng = np.random.default_rng((self.recipe.seed, step_seed))
         chosen = rng.choice(len(self.sources), (self.recipe.batch, 4), p=self.shares)
+        size = int(rng.choice(stage.sizes))
         samples = [
-            augment_canvas([self._scene(i, rng) for i in four], stage.size, rng, stage.canvas)
+            augment_canvas([self._scene(i, rng) for i in four], size, rng, stage.canvas)
             for four in chosen.tolist()
         ]
         batch = collate(samples)

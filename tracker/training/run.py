@@ -61,7 +61,7 @@ def train_detector(run: Run) -> Path:
     recipe = replace(_recipe(run, DetectorRecipe), seed=run.seed)
     if run.stages:
         recipe = replace(recipe, stages=tuple(map(DetectorStage.parse, run.stages)))
-    teacher = DenseTeacher(run.teacher) if run.teacher is not None else None
+    teacher = DenseTeacher(run.teacher, run.cache) if run.teacher is not None else None
     task = DetectorTask(recipe, run.data, run.cache, run.device, teacher)
     backbone = weights.find("pose", run.backbone_from) if run.backbone_from is not None else None
     if backbone is not None:

@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import onnx
 import torch
+from google.protobuf.message import DecodeError
 from jaxtyping import Float, UInt8
 from scipy.special import expit
 from torch import Tensor
@@ -195,20 +197,13 @@ class DenseTeacher:
     MEAN = np.array([103.53, 116.28, 123.675], np.float32)
     SPREAD = np.array([57.375, 57.12, 58.395], np.float32)
 
-    def __init__(self, path: Path) -> None:
-        self.engine = engines.load(path, "cpu", threads=1)
+    def __init__(self, path: Path, cache: Path) -> None:
+        self.engine = engines.load(_free_sizes(path, cache), "cpu", threads=1)
         (image,) = self.engine.inputs
-        self.name, self.size = image.name, image.shape[-1]
-        if self.size is None:
-            raise DataError(f"{path} takes pictures of any size; a teacher needs a fixed one")
+        self.name = image.name
 
     def __call__(self, canvas: UInt8[np.ndarray, "B size size 3"]) -> Taught:
-        """Ask about RGB canvases, each as large as the teacher's input."""
-        if canvas.shape[1:3] != (self.size, self.size):
-            raise DataError(
-                f"this teacher looks at canvases of {self.size} px, got {canvas.shape[1]}: "
-                f"use --stages IMAGES:{self.size}"
-            )
+        """Ask about RGB canvases whose side is a multiple of 32 px."""
         image = (canvas[..., ::-1].astype(np.float32) - self.MEAN) / self.SPREAD
         answers = [self._ask(view) for view in image.transpose(0, 3, 1, 2)[:, None]]
         box, score = (torch.from_numpy(np.stack(part)) for part in zip(*answers, strict=True))
@@ -222,6 +217,23 @@ class DenseTeacher:
         corner = np.concatenate([_corners(len(found), view.shape[-1]) for found in by_stride])
         box = np.concatenate([corner - cells[:, 1:3], corner + cells[:, 3:]], axis=1)
         return box.astype(np.float32), expit(cells[:, 0])
+
+
+def _free_sizes(path: Path, cache: Path) -> Path:
+    """The same network for pictures of any size: it is all convolutions, only its file says 320."""
+    try:
+        model = onnx.load(path)
+    except (OSError, DecodeError) as error:
+        raise DataError(f"{path} cannot be read as a detector (.onnx): {error}") from error
+    for value in (*model.graph.input, *model.graph.output):
+        for axis, side in enumerate(value.type.tensor_type.shape.dim):
+            if axis in (1, 2, 3) and side.dim_value not in (3, 5):
+                side.dim_param = f"{value.name}_{axis}"
+    del model.graph.value_info[:]  # shapes inferred from the old sizes
+    cache.mkdir(parents=True, exist_ok=True)
+    free = cache / f"{path.stem}-any-size.onnx"
+    onnx.save(model, free)
+    return free
 
 
 def _corners(n: int, size: int) -> Float[np.ndarray, "N 2"]:
