@@ -6,7 +6,8 @@ which and why.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
@@ -30,6 +31,8 @@ BACKENDS: tuple[Backend, ...] = get_args(Backend)
 _PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 _GPU_ONLY: tuple[Backend, ...] = ("tensorrt", "rtx", "torch-tensorrt")
 _CPU_ONLY: tuple[Backend, ...] = ("openvino",)
+_EXTRAS = {"ort": "int8", "torch": "train", "torch-compile": "train", "torch-eager": "train"}
+"""What installs all that a backend may need, where it is not called like the backend."""
 log = logging.getLogger("engines")
 
 
@@ -72,7 +75,8 @@ def load(
     candidates = _candidates(device, backend, precision)
     for i, (name, where, why) in enumerate(candidates):
         try:
-            engine = _open(path, name, where, precision, threads, shapes, ranges)
+            with libraries_of(name):
+                engine = _open(path, name, where, precision, threads, shapes, ranges)
         except DeviceError as error:
             if i + 1 == len(candidates):
                 raise
@@ -81,6 +85,18 @@ def load(
             log.info("%s runs on %s (%s)", path.name, engine.describe(), why)
             return engine
     raise AssertionError("there is always a candidate")
+
+
+@contextmanager
+def libraries_of(backend: str) -> Iterator[None]:
+    """Turn a failing import, of onnx that rewrites the graphs for instance, into a DeviceError."""
+    try:
+        yield
+    except ImportError as error:
+        raise DeviceError(
+            f"backend {backend} needs a library that is not here ({error}): "
+            f"pip install 'surepose[{_EXTRAS.get(backend, backend)}]'"
+        ) from error
 
 
 def _check(device: str, backend: str | None, precision: str | None) -> None:

@@ -93,14 +93,9 @@ def _rewritten(path: Path, precision: Precision, ranges: Ranges | None) -> bytes
     """The graph with its trunk in a lower precision; None is the file as it is."""
     if precision == "fp32":
         return None
-    try:  # needs onnx, which plain use does not
-        from engines.graph import lowered
-        from engines.quantise import quantised
-    except ImportError as error:
-        raise DeviceError(
-            f"{precision} is put into the graph by onnx, which is not here ({error}): "
-            "pip install 'surepose[int8]'"
-        ) from error
+    from engines.graph import lowered  # they need onnx, which plain use does not
+    from engines.quantise import quantised
+
     if precision == "int8":
         assert ranges is not None
         return quantised(path, ranges).SerializeToString()

@@ -171,6 +171,48 @@ def test_a_log_is_written_and_rotated(sources, tmp_path, capsys):
     assert "went away" not in capsys.readouterr().err
 
 
+def test_networks_of_ones_own_are_loaded_from_their_paths(sources, monkeypatch):
+    asked = {}
+
+    def load(cls: type[PoseTracker], **given: object) -> PoseTracker:
+        asked.update(given)
+        return cls(fakes.FakeDetector(fakes.person(150)), fakes.FakePoseNet(fakes.person(150)))
+
+    monkeypatch.setattr(PoseTracker, "load", classmethod(load))
+    sources["0"] = fakes.FakeSource(*frames(2))
+    flags = [
+        "--pose",
+        "own/pose.onnx",
+        "--detector",
+        "own/d.onnx",
+        "--detect-side",
+        "640",
+        "--threads",
+        "1",
+    ]
+    assert main(["track", "--source", "0", "--precision", "int8", "--lag", "2", *flags]) == 0
+    assert asked == {
+        "pose": "own/pose.onnx",
+        "detector": "own/d.onnx",
+        "device": "auto",
+        "backend": None,
+        "precision": "int8",
+        "threads": 1,
+        "detect_every": 5,
+        "detect_side": 640,
+        "conf": None,
+        "lag": 2,
+        "camera_motion": False,
+    }
+
+
+@pytest.mark.parametrize(("count", "people"), [(2, 0), (6, 1)])
+def test_a_run_that_sees_nobody_says_what_to_try(sources, capsys, count, people):
+    sources["0"] = fakes.FakeSource(*frames(count))
+    assert main(["track", "--source", "0"]) == 0
+    assert ("nobody was seen" in capsys.readouterr().err) == (people == 0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -180,11 +222,13 @@ def test_a_log_is_written_and_rotated(sources, tmp_path, capsys):
         (["--csv", "missing/people.csv"], "cannot write missing/people.csv"),
         (["--save", "missing/people.mp4"], "cannot write missing/people.mp4"),
         (["--save", "people.gif"], "must end in .mp4"),
+        (["--mot", "-"], "only --csv can go to the standard output"),
         (["--csv", "a.csv", "--save", "./a.csv"], "is also the source or another output"),
         (["--source", "text.mp4", "--save", "text.mp4"], "is also the source or another output"),
         (["--device", "cuda"], "no GPU here; use --device cpu"),
         (["--detect-every", "0"], "--detect-every must be at least 1, got 0"),
         (["--conf", "1.5"], "--conf must be 0 to 1, got 1.5"),
+        (["--threads", "0"], "--threads must be at least 1, got 0"),
         (["--reconnect", "-1"], "--reconnect must be at least 0, got -1"),
         (["--max-latency", "-1"], "--max-latency must be at least 0, got -1"),
         (["--roll", "1 week"], "--roll takes a time or a size"),
@@ -212,6 +256,12 @@ def test_wrong_arguments_exit_with_2(arguments, capsys):
         main(arguments)
     assert end.value.code == 2
     capsys.readouterr()
+
+
+def test_a_closed_standard_output_is_not_written_to():
+    program = f"{sys.executable} -c 'from tracker.cli import main; exit(main())' --version >&-"
+    run = subprocess.run(["sh", "-c", program], capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (0, "")
 
 
 def test_the_version_is_told(capsys):

@@ -1,5 +1,6 @@
 import logging
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 import engines
 from engines import CacheError, DeviceError, EngineError, GraphError, InputError, TensorSpec
 from engines.gpu import Gpu, gpu
+from tracker.commands import build
 
 A, B = np.arange(6.0).reshape(3, 2), np.array([10.0, -1.0])
 
@@ -82,6 +84,20 @@ def bare_gpu(monkeypatch):
     monkeypatch.setattr("engines.backends.gpu", lambda: Gpu("NVIDIA Test 1", "SM86", "13.0"))
     monkeypatch.setattr("engines.ort.devices", lambda: ("cpu",))
     monkeypatch.setattr("engines.backends.find_spec", lambda name: None)
+
+
+@pytest.mark.parametrize(
+    ("backend", "extra"), [("openvino", "openvino"), ("rtx", "rtx"), ("torch", "train")]
+)
+def test_without_onnx_a_backend_says_what_to_install(tmp_path, monkeypatch, backend, extra):
+    path = affine(tmp_path / "a.onnx", A, B)
+    for module in ("engines.graph", "engines.build", "engines.openvino", "engines.torch_engine"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(DeviceError, match=rf"\(.*onnx.*\): pip install 'surepose\[{extra}\]'"):
+        engines.load(path, backend=backend)
+    with pytest.raises(DeviceError, match=r"\(.*onnx.*\): pip install 'surepose\[rtx\]'"):
+        build(backend="rtx", target="SM86")
 
 
 def test_a_gpu_without_a_library_says_what_to_install(tmp_path, bare_gpu):

@@ -77,7 +77,7 @@ def test_people_are_told_with_their_error_bars(client):
     cov = np.array(person["cov"])
     np.testing.assert_allclose(cov[:, 0], track.keypoint_cov[:, 0, 0], atol=1e-3)
     np.testing.assert_allclose(cov[:, 1], track.keypoint_cov[:, 0, 1], atol=1e-3)
-    assert told["captured"].endswith("+00:00")
+    assert told["captured"].endswith("Z")
     assert len(told["keypoint_names"]) == 17
 
 

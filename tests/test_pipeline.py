@@ -1,4 +1,6 @@
+import json
 from collections.abc import Sequence
+from shutil import copyfile
 
 import fakes
 import numpy as np
@@ -7,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.demo import compare, error_bars
+from tracker import weights
 from tracker.demo import Scene, TruePerson
+from tracker.errors import WeightsError
 from tracker.geometry import box_iou
 from tracker.metrics import IdentityScore
 from tracker.pipeline import SAME_PERSON_IOU, PoseTracker, merge_boxes, track
@@ -159,6 +163,20 @@ def fake_networks(monkeypatch):
         return cls(fakes.FakeDetector(person), fakes.FakePoseNet(person))
 
     monkeypatch.setattr(PoseTracker, "load", classmethod(load))
+
+
+def test_own_networks_take_the_places_of_those_that_ship(tmp_path):
+    own = {}
+    for kind in ("pose", "detector"):
+        shipped = weights.find(kind)
+        own[kind] = copyfile(shipped.path, tmp_path / f"my-{kind}.onnx")
+        changed = shipped.card | {"n_hypotheses": 3, "threshold": 0.25}
+        own[kind].with_suffix(".json").write_text(json.dumps(changed))
+    follow = PoseTracker.load(**own, device="cpu", threads=1)
+    assert len(follow.pose_net.latents) == 3
+    assert follow.detector.threshold == follow.people.config.life.birth_score == 0.25
+    with pytest.raises(WeightsError, match="is a detector network, not a pose network"):
+        PoseTracker.load(pose=own["detector"])
 
 
 @pytest.mark.usefixtures("fake_networks")

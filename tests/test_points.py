@@ -30,18 +30,26 @@ def test_error_bars_grow_as_scores_fall_and_hips_err_more_than_eyes():
     assert 1 < bars[1] < bars[11] < 20  # px, of a person 200 px high
 
 
-def test_a_keypoint_that_was_not_found_says_nothing():
+@pytest.mark.parametrize("nowhere", [0.0, np.nan])
+def test_a_keypoint_that_was_not_found_says_nothing(nowhere):
     xy, scores = walker(0.0), np.full(17, 0.9)
-    xy[5], scores[6] = 0.0, 0.01
+    box = Detection(box_of(xy), 0.9)
+    xy[5], scores[6] = nowhere, 0.01
     people = MultiTracker()
     for frame in range(4):
         given = walker(frame / FPS)
-        given[5] = 0.0
-        tracks = people.update([pose(given, scores)], frame / FPS)
-    assert pose(xy, scores).visible[5] == pose(xy, scores).visible[6] == 0
+        given[5] = nowhere
+        found = pose_from_points(given, scores, box)
+        tracks = people.update([found], frame / FPS)
+    assert found.visible[5] == found.visible[6] == 0
     off = np.linalg.norm(tracks[0].keypoints - walker(3 / FPS), axis=1)
     assert np.delete(off, [5, 6]).max() < 6
     assert np.trace(tracks[0].keypoint_cov[5]) > 20 * np.trace(tracks[0].keypoint_cov[7])
+
+
+def test_points_of_another_skeleton_are_refused():
+    with pytest.raises(ValueError, match=r"due are 17 keypoints .* got \(33, 2\) and \(33,\)"):
+        pose(np.ones((33, 2)), np.ones(33))
 
 
 def test_rivals_are_the_swapped_legs_and_the_mirrored_person():

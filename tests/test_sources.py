@@ -442,7 +442,7 @@ def test_an_unreachable_stream_is_told_soon_and_keeps_the_password() -> None:
 def test_a_server_that_never_answers_is_told_soon() -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         start = time.monotonic()
-        with pytest.raises(SourceError, match="cannot open rtsp://"):
+        with pytest.raises(SourceError, match=r"cannot open rtsp://.*: no answer in time"):
             open_stream(f"rtsp://127.0.0.1:{deaf.getsockname()[1]}/cam", timeout=(0.5, 0.5))
         assert time.monotonic() - start < 5
 

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tracker import yolo
     from tracker.detector import Detector
     from tracker.errors import SinkError, SourceError, TrackerError, WeightsError
     from tracker.overlay import draw
@@ -56,8 +57,9 @@ _HOME = {
     "pose_from_points": "points",
     "read_records": "sinks.records",
     "track": "pipeline",
+    "yolo": "yolo",
 }
-"""Where each public name lives."""
+"""Where each public name lives, a module in itself."""
 
 __all__ = [
     "COCO17",
@@ -85,6 +87,7 @@ __all__ = [
     "pose_from_points",
     "read_records",
     "track",
+    "yolo",
 ]
 
 if not TYPE_CHECKING:  # for type checkers the names above are all there are
@@ -92,7 +95,8 @@ if not TYPE_CHECKING:  # for type checkers the names above are all there are
     def __getattr__(name: str) -> object:
         if name not in _HOME:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+        home = import_module(f"{__name__}.{_HOME[name]}")
+        return home if _HOME[name] == name else getattr(home, name)
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

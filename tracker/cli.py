@@ -9,38 +9,48 @@ import signal
 import sys
 from collections.abc import Sequence
 
-import tyro
-
 import tracker
-from engines.errors import EngineError
-from tracker.commands import COMMANDS
-from tracker.errors import TrackerError
 from tracker.signals import sigterm_as_exit
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if list(arguments) == ["--version"]:
-        sys.stdout.write(f"surepose {tracker.__version__}\n")
-        return 0
-    commands = tyro.extras.SubcommandApp()
-    for command in COMMANDS:
-        commands.command(command)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # the caller has closed it
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     try:
         with sigterm_as_exit():
-            return commands.cli(
-                prog="surepose",
-                description="People in video, as tracks with honest error bars.",
-                args=list(arguments),
-                config=(tyro.conf.FlagCreatePairsOff,),
-            )
-    except (TrackerError, EngineError) as error:
-        sys.stderr.write(f"surepose: error: {error}\n")
-        return 1
+            return _run(list(arguments))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
         # Python flushes the standard output once more at exit, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments == ["--version"]:
+        sys.stdout.write(f"surepose {tracker.__version__}\n")
+        return 0
+    # Here, because they take half a second, in which Ctrl-C should end the run as quietly as later.
+    import tyro
+
+    from engines.errors import EngineError
+    from tracker.commands import COMMANDS
+    from tracker.errors import TrackerError
+
+    commands = tyro.extras.SubcommandApp()
+    for command in COMMANDS:
+        commands.command(command)
+    try:
+        return commands.cli(
+            prog="surepose",
+            description="People in video, as tracks with honest error bars.",
+            args=arguments,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+    except (TrackerError, EngineError) as error:
+        sys.stderr.write(f"surepose: error: {error}\n")
+        return 1

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -93,16 +94,19 @@ class PoseTracker:
     def load(
         cls,
         *,
+        pose: str | Path = "nano",
+        detector: str | Path = "nano",
         device: str = "auto",
         backend: str | None = None,
         precision: str | None = None,
+        threads: int | None = None,
         detect_every: int = 5,
         detect_side: int | None = None,
         conf: float | None = None,
         lag: int | Literal["all"] = 0,
         camera_motion: bool = False,
     ) -> "PoseTracker":
-        """The networks that ship with the package, on a device: auto, cpu, cuda.
+        """Two networks that ship with the package, or your own .onnx files, on a device.
 
         detect_side is how long a picture's longer side is for the detector, px, conf the least
         score of a detection; None takes what the detector was tuned to. lag
@@ -112,12 +116,12 @@ class PoseTracker:
         from tracker.detector import Detector
         from tracker.pose import PoseNet
 
-        detector = Detector.load(
-            device=device, backend=backend, precision=precision, long_side=detect_side
+        find = Detector.load(
+            detector, device, threads, backend=backend, precision=precision, long_side=detect_side
         )
         if conf is not None:
-            detector = replace(detector, threshold=conf)
-        life = LifeConfig(birth_score=detector.threshold)
+            find = replace(find, threshold=conf)
+        life = LifeConfig(birth_score=find.threshold)
         noise = NoiseConfig(scale=OVERCONFIDENCE)
         wait = WHOLE if lag == "all" else lag
         people = MultiTracker(TrackerConfig(noise=noise, life=life, lag=wait))
@@ -127,8 +131,8 @@ class PoseTracker:
 
             camera = CameraMotion
         return cls(
-            detector,
-            PoseNet.load(device=device, backend=backend, precision=precision),
+            find,
+            PoseNet.load(pose, device, threads, backend=backend, precision=precision),
             people,
             detect_every=detect_every,
             camera_motion=camera,
@@ -302,9 +306,12 @@ def _in_picture(detection: Detection, frame: Frame) -> bool:
 def track(
     source: str | Source,
     *,
+    pose: str | Path = "nano",
+    detector: str | Path = "nano",
     device: str = "auto",
     backend: str | None = None,
     precision: str | None = None,
+    threads: int | None = None,
     detect_every: int = 5,
     detect_side: int | None = None,
     conf: float | None = None,
@@ -322,9 +329,12 @@ def track(
     opened = open_source(source, seed=seed) if isinstance(source, str) else source
     with opened as frames:
         tracker = PoseTracker.load(
+            pose=pose,
+            detector=detector,
             device=device,
             backend=backend,
             precision=precision,
+            threads=threads,
             detect_every=detect_every,
             detect_side=detect_side,
             conf=conf,

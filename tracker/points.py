@@ -14,7 +14,7 @@ from tracker.skeleton import COCO17, Skeleton
 from tracker.types import Detection, Mixture, PoseMixture
 
 LEAST_SCORE = 0.05
-"""Keypoints of a lower score, and those at (0, 0), are taken as not found."""
+"""Keypoints of a lower score, and those at (0, 0) or at NaN, are taken as not found."""
 
 MIRRORED = 0.03
 """Probability that the legs are swapped, and that the whole person is."""
@@ -31,9 +31,18 @@ def pose_from_points(
     """A pose with error bars and left/right rivals, from points (px) and scores in [0, 1].
 
     A sure keypoint errs as an annotator does, σⱼ·√area (COCO), others 1/score as much.
+
+    Raises:
+        ValueError: there are not as many points or scores as the skeleton has keypoints.
     """
+    if keypoints.shape != (len(skeleton), 2) or scores.shape != (len(skeleton),):
+        raise ValueError(
+            f"due are {len(skeleton)} keypoints (x, y) and as many scores, "
+            f"got {keypoints.shape} and {scores.shape}"
+        )
     box = detection.box
     found = (scores >= LEAST_SCORE) & (keypoints != 0).any(axis=-1)
+    found &= np.isfinite(keypoints).all(axis=-1)
     area = 0.5 * (box[2:] - box[:2]).prod()
     std = skeleton.oks_sigma * np.sqrt(area) / np.clip(scores, LEAST_SCORE, 1)
     std = np.where(found, std, body_height(box))

@@ -7,6 +7,7 @@ top-left corner of the top-left pixel, so that pixel centres lie at half-integer
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 
 import numpy as np
@@ -29,6 +30,14 @@ class Frame:
     """Name of the stream; empty when there is only one."""
     captured: float | None = None
     """When it was captured, s since 1970 by this machine's clock; None in a recording."""
+
+    @property
+    def utc(self) -> str | None:
+        """The same as ISO 8601: 2026-11-24T18:45:00.123Z."""
+        if self.captured is None:
+            return None
+        moment = datetime.fromtimestamp(self.captured, UTC)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

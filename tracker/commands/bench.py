@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tracker.commands.common import (
-    BackendFlag,
-    DeviceFlag,
+    NetworkFlags,
+    Networks,
     OutputPath,
-    PrecisionFlag,
     check,
     check_outputs,
     tell_engines,
@@ -25,10 +24,7 @@ def bench(
     people: tuple[int, ...] = (1, 5, 20),
     streams: tuple[int, ...] = (1, 4, 16),
     frames: int = 120,
-    device: DeviceFlag = "auto",
-    backend: BackendFlag = None,
-    precision: PrecisionFlag = None,
-    detect_every: int = 5,
+    networks: NetworkFlags = Networks(),  # noqa: B008 - frozen
     json: OutputPath = None,
     plot: OutputPath = None,
     seed: int = 0,
@@ -44,10 +40,7 @@ def bench(
         people: How many people the drawn scenes have.
         streams: How many cameras are followed at once, with the fewest people each.
         frames: Of each case; a few more where many cameras share them.
-        device: Where the networks run.
-        backend: What runs them; by default the best for the device, which is told.
-        precision: Of the convolutions; by default fp16 where a plan is built for a GPU, else fp32.
-        detect_every: Search the whole picture for people every so many frames.
+        networks: Which networks look at the pictures, and how.
         json: Store all numbers here, with the command, the machine and the versions.
         plot: Draw the stages here (.png).
         seed: Of the drawn scenes.
@@ -57,19 +50,13 @@ def bench(
 
     from tracker.bench import WARM_UP, Bench, Result, demo_clip, video_clip
     from tracker.environment import environment
-    from tracker.pipeline import PoseTracker
 
     check("--frames", frames, at_least=WARM_UP + 10)
-    check("--detect-every", detect_every, at_least=1)
     for flag, numbers in (("--people", people), ("--streams", streams)):
         check(flag, min(numbers, default=0), at_least=1)
     check_outputs(source, [path for path in (json, plot) if path is not None])
     tell_engines()
-    measure = Bench(
-        lambda: PoseTracker.load(
-            device=device, backend=backend, precision=precision, detect_every=detect_every
-        )
-    )
+    measure = Bench(networks.load)
     console = Console(stderr=True)
     results: list[Result] = []
     cases: list[tuple[int | None, int]]

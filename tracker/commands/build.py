@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from tracker.commands.common import OutputPath
+from tracker.commands.common import NetworkName, OutputPath
 from tracker.errors import TrackerError
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def build(
     backend: Annotated[Library | None, tyro.conf.arg(metavar="tensorrt|rtx")] = None,
     precision: Literal["fp32", "fp16", "bf16"] = "fp16",
     target: Annotated[str | None, tyro.conf.arg(metavar="SM")] = None,
-    pose: str = "nano",
-    detector: str = "nano",
+    pose: NetworkName = "nano",
+    detector: NetworkName = "nano",
     cache: OutputPath = None,
     again: bool = False,
     verify: bool = False,
@@ -52,13 +52,15 @@ def build(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from engines.build import plan
+    from engines.backends import libraries_of
     from engines.plans import PlanCache
     from tracker import detector as detectors
     from tracker import pose as poses
     from tracker import weights
 
     library = backend or _installed()
+    with libraries_of(library):
+        from engines.build import plan
     folder = PlanCache(cache) if cache is not None else PlanCache.of_user()
     networks = (
         (found := weights.find("detector", detector), detectors.plan_shapes(found)),

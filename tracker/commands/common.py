@@ -1,24 +1,68 @@
-"""What several commands share: argument types, checks of numbers and of output paths, the log."""
+"""What several commands share: argument types, the networks, checks, the log."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from math import inf
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from engines.backends import BACKENDS, Backend, Precision
 from tracker.errors import SinkError, TrackerError
 
+if TYPE_CHECKING:
+    from tracker.pipeline import PoseTracker
+
 OutputPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
 OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="N")]
 OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="P")]
 Amount = Annotated[str, tyro.conf.arg(metavar="AMOUNT")]
+OptionalAmount = Annotated[str | None, tyro.conf.arg(metavar="AMOUNT")]
 Sources = tyro.conf.UseAppendAction[Annotated[tuple[str, ...], tyro.conf.arg(metavar="SOURCE")]]
 Number = int | float
-DeviceFlag = Literal["auto", "cpu", "cuda"]
-BackendFlag = Annotated[Backend | None, tyro.conf.arg(metavar="|".join(BACKENDS))]
-PrecisionFlag = Annotated[Precision | None, tyro.conf.arg(metavar="fp32|fp16|bf16|int8")]
+NetworkName = Annotated[str, tyro.conf.arg(metavar="NAME|ONNX")]
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """Which networks look at the pictures, and how."""
+
+    pose: NetworkName = "nano"
+    """A pose network that ships, or your own .onnx with its card (surepose train)."""
+    detector: NetworkName = "nano"
+    """The same of a detector."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the networks run; auto takes a GPU if a library for it is installed."""
+    backend: Annotated[Backend | None, tyro.conf.arg(metavar="|".join(BACKENDS))] = None
+    """What runs them; by default the best for the device, which is told."""
+    precision: Annotated[Precision | None, tyro.conf.arg(metavar="fp32|fp16|bf16|int8")] = None
+    """Of the convolutions; by default fp16 where a plan is built for a GPU, else fp32."""
+    threads: OptionalInt = None
+    """Of the networks on a CPU; by default one for each core that this process may use."""
+    detect_every: int = 5
+    """Search the whole picture for people at least every so many frames, sooner where a track is
+    new or just lost; between, look only where the tracks say."""
+    detect_side: OptionalInt = None
+    """Longer side of the picture as the detector sees it, px, by default 416: more finds smaller
+    people and takes longer (640 for people far away in large pictures)."""
+    conf: OptionalFloat = None
+    """Least score of a detection, 0 to 1; by default what the detector was tuned to."""
+
+    def __post_init__(self) -> None:
+        check("--threads", self.threads, at_least=1)
+        check("--detect-every", self.detect_every, at_least=1)
+        check("--detect-side", self.detect_side, at_least=64, at_most=1920)
+        check("--conf", self.conf, at_least=0, at_most=1)
+
+    def load(self, *, lag: int | Literal["all"] = 0, camera_motion: bool = False) -> "PoseTracker":
+        from tracker.pipeline import PoseTracker
+
+        return PoseTracker.load(**asdict(self), lag=lag, camera_motion=camera_motion)
+
+
+NetworkFlags = Annotated[Networks, tyro.conf.OmitArgPrefixes]
+"""Flags without a prefix: --pose, not --networks.pose."""
 
 
 def check(flag: str, value: Number | None, *, at_least: Number, at_most: Number = inf) -> None:

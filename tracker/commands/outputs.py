@@ -8,6 +8,7 @@ from functools import partial
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from tracker.errors import SinkError
 from tracker.sinks.base import Sink, writing
 from tracker.sinks.rolling import Roll, Rolling
 from tracker.sources.feed import Feed
@@ -24,6 +25,12 @@ class Outputs:
     mot: Path | None = None
     show: bool = False
     roll: Roll | None = None
+
+    def __post_init__(self) -> None:
+        if _STDOUT in (self.mot, self.save):
+            raise SinkError(
+                "only --csv can go to the standard output (-): give --mot and --save paths"
+            )
 
     def paths(self, stream: str = "") -> dict[str, Path]:
         """The files of a stream by kind; its name stands in theirs, if it has one."""

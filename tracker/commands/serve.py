@@ -6,16 +6,17 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 from time import sleep
-from typing import Literal
 
 from tracker.commands.common import (
     Amount,
-    OptionalFloat,
+    NetworkFlags,
+    Networks,
     OptionalInt,
     OutputPath,
     Sources,
     check,
     check_outputs,
+    tell_engines,
 )
 from tracker.errors import SourceError, TrackerError
 
@@ -32,10 +33,7 @@ def serve(
     token_file: OutputPath = None,
     csv: OutputPath = None,
     save: OutputPath = None,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    detect_every: int = 5,
-    detect_side: OptionalInt = None,
-    conf: OptionalFloat = None,
+    networks: NetworkFlags = Networks(),  # noqa: B008 - frozen
     seed: int = 0,
     max_latency: float = 0.5,
     reconnect: OptionalInt = None,
@@ -59,12 +57,7 @@ def serve(
             environment variable SUREPOSE_TOKEN.
         csv: Write a table for each stream, one row per frame, person and keypoint.
         save: Write a video of each stream with the tracks drawn on it (.mp4, .mov, .mkv).
-        device: Where the networks run.
-        detect_every: Search the whole picture for people at least every so many frames, sooner
-            where a track is new or just lost; between, look only where the tracks say.
-        detect_side: Longer side of the picture as the detector sees it, px, by default 416: more
-            finds smaller people and takes longer (640 for people far away in large pictures).
-        conf: Least score of a detection, 0 to 1; by default what the detector was tuned to.
+        networks: Which networks look at the pictures, and how.
         seed: Of the demo's scene.
         max_latency: Frames that would come out older are passed over, s.
         reconnect: Give a stream up after so many failures in a row; by default never.
@@ -85,14 +78,10 @@ def serve(
     from tracker.live.run import run
     from tracker.live.streams import StreamsTracker, open_streams, read_specs
     from tracker.live.tally import Tally
-    from tracker.pipeline import PoseTracker
     from tracker.sinks.rolling import Roll
     from tracker.sources.base import LiveConfig
 
     check("--port", port, at_least=0, at_most=65535)
-    check("--detect-every", detect_every, at_least=1)
-    check("--detect-side", detect_side, at_least=64, at_most=1920)
-    check("--conf", conf, at_least=0, at_most=1)
     check("--max-latency", max_latency, at_least=0)
     check("--reconnect", reconnect, at_least=0)
     token = _token(token_file, host)
@@ -100,13 +89,13 @@ def serve(
     outputs = Outputs(csv, save, roll=Roll.parse(roll))
     check_outputs([spec.address for spec in specs], list(outputs.paths().values()))
     write_log(log, quiet=quiet)
+    if not quiet:
+        tell_engines()
     config = LiveConfig("latest", max_latency, reconnect, wait=False)
     with ExitStack() as opened:
         streams = opened.enter_context(open_streams(specs, config, seed=seed, named=True))
         sinks = outputs.open(opened, streams.feeds)
-        first = PoseTracker.load(
-            device=device, detect_every=detect_every, detect_side=detect_side, conf=conf
-        )
+        first = networks.load()
         tallies = {feed.stream: Tally(feed.health, max_latency) for feed in streams.feeds}
         board = Board(streams.feeds, tallies)
         server = opened.enter_context(Server(application(board, token), host, port))

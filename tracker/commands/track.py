@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from tracker.commands.common import (
-    Amount,
-    BackendFlag,
-    DeviceFlag,
-    OptionalFloat,
+    NetworkFlags,
+    Networks,
+    OptionalAmount,
     OptionalInt,
     OutputPath,
-    PrecisionFlag,
     Sources,
     check,
     check_outputs,
@@ -25,6 +23,11 @@ from tracker.sinks.base import SinkClosed
 if TYPE_CHECKING:
     from tracker.live.tally import Tally
 
+_NOBODY = (
+    "nobody was seen in three frames or more: --detect-side 640 finds people who are far away, "
+    "--conf 0.3 less sure ones\n"
+)
+
 
 def track(
     source: Sources = (),
@@ -33,12 +36,7 @@ def track(
     mot: OutputPath = None,
     save: OutputPath = None,
     show: bool = False,
-    device: DeviceFlag = "auto",
-    backend: BackendFlag = None,
-    precision: PrecisionFlag = None,
-    detect_every: int = 5,
-    detect_side: OptionalInt = None,
-    conf: OptionalFloat = None,
+    networks: NetworkFlags = Networks(),  # noqa: B008 - frozen
     lag: Annotated[int | Literal["all"], tyro.conf.arg(metavar="N|all")] = 0,
     predict_ahead: float = 0.0,
     camera_motion: bool = False,
@@ -47,7 +45,7 @@ def track(
     buffer: Literal["auto", "latest", "all"] = "auto",
     max_latency: float = 0.5,
     reconnect: OptionalInt = None,
-    roll: Amount | None = None,
+    roll: OptionalAmount = None,
     log: OutputPath = None,
     quiet: bool = False,
 ) -> int:
@@ -64,14 +62,7 @@ def track(
         mot: Write the boxes as MOTChallenge text: frame (from 1), id, left, top, width, height, ….
         save: Write a video with the tracks drawn on it (.mp4, .mov, .mkv).
         show: Show the tracks in a window; q or Esc ends the run.
-        device: Where the networks run; auto takes a GPU if a library for it is installed.
-        backend: What runs them; by default the best for the device, which is told.
-        precision: Of the convolutions; by default fp16 where a plan is built for a GPU, else fp32.
-        detect_every: Search the whole picture for people at least every so many frames, sooner
-            where a track is new or just lost; between, look only where the tracks say.
-        detect_side: Longer side of the picture as the detector sees it, px, by default 416: more
-            finds smaller people and takes longer (640 for people far away in large pictures).
-        conf: Least score of a detection, 0 to 1; by default what the detector was tuned to.
+        networks: Which networks look at the pictures, and how.
         lag: Wait so many frames and smooth each by what came later; 2 bring most of the gain. For
             files "all": over the whole life of each track; 120 frames are kept in memory.
         predict_ahead: Give the tracks as expected so many seconds later, against latency.
@@ -91,15 +82,11 @@ def track(
     from tracker.live.run import run
     from tracker.live.streams import StreamsTracker, open_streams, read_specs
     from tracker.live.tally import Tally
-    from tracker.pipeline import PoseTracker
     from tracker.progress import RunDisplay
     from tracker.sinks.rolling import Roll
     from tracker.sources.base import LiveConfig
 
-    check("--detect-every", detect_every, at_least=1)
-    check("--detect-side", detect_side, at_least=64, at_most=1920)
     check("--max-frames", max_frames, at_least=1)
-    check("--conf", conf, at_least=0, at_most=1)
     if lag != "all":
         check("--lag", lag, at_least=0, at_most=300)
     check("--predict-ahead", predict_ahead, at_least=0, at_most=10)
@@ -126,16 +113,7 @@ def track(
             streams = opened.enter_context(open_streams(specs, config, seed=seed))
             feeds = streams.feeds
             sinks = outputs.open(opened, feeds)
-            first = PoseTracker.load(
-                device=device,
-                backend=backend,
-                precision=precision,
-                detect_every=detect_every,
-                detect_side=detect_side,
-                conf=conf,
-                lag=lag,
-                camera_motion=camera_motion,
-            )
+            first = networks.load(lag=lag, camera_motion=camera_motion)
             follow = StreamsTracker(first, predict_ahead=predict_ahead)
             tallies = {feed.stream: Tally(feed.health, max_latency) for feed in feeds}
             display = opened.enter_context(RunDisplay(feeds, max_frames, quiet=quiet))
@@ -154,4 +132,8 @@ def track(
 
 
 def _summary(tallies: "dict[str, Tally]") -> list[str]:
-    return [f"{stream}{': ' if stream else ''}{t}\n" for stream, t in tallies.items() if t.frames]
+    used = {stream: tally for stream, tally in tallies.items() if tally.frames}
+    lines = [f"{stream}{': ' if stream else ''}{tally}\n" for stream, tally in used.items()]
+    if used and not any(tally.track_ids for tally in used.values()):
+        lines.append(_NOBODY)
+    return lines

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 import numpy as np
 
@@ -68,7 +67,7 @@ class Board:
             "stream": frame.stream,
             "frame": frame.index,
             "time": round(frame.time, 6),
-            "captured": None if frame.captured is None else _iso(frame.captured),
+            "captured": frame.utc,
             "size": [frame.image.shape[1], frame.image.shape[0]],
             "keypoint_names": self.skeleton.keypoint_names,
             "people": [_person(track) for track in tracked.tracks],
@@ -119,7 +118,3 @@ def _person(track: Track) -> Json:
 
 def _rounded(values: np.ndarray, digits: int) -> list[object]:
     return np.round(values, digits).tolist()
-
-
-def _iso(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")

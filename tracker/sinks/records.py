@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
 from pathlib import Path
 
 from tracker.errors import SinkError
@@ -132,14 +131,13 @@ def read_records(path: Path | str) -> list[Record]:
 
 def _track_records(tracked: TrackedFrame, track: Track, names: Sequence[str]) -> Iterator[Record]:
     frame, cov = tracked.frame, track.keypoint_cov
-    utc = "" if frame.captured is None else _iso(frame.captured)
     columns = (names, track.keypoints, track.velocity, cov, track.visible)
     for name, (x, y), (vx, vy), ((var_x, cov_xy), (_, var_y)), visible in zip(
         *columns, strict=True
     ):
         yield Record(
             stream=frame.stream,
-            utc=utc,
+            utc=frame.utc or "",
             frame=frame.index,
             time_s=frame.time,
             track_id=track.id,
@@ -156,11 +154,6 @@ def _track_records(tracked: TrackedFrame, track: Track, names: Sequence[str]) ->
             hypotheses=len(track.state),
             weight=track.weight,
         )
-
-
-def _iso(moment: float) -> str:
-    """A moment (s since 1970) as 2026-11-24T18:45:00.123Z."""
-    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
 
 
 def _parse(row: dict[str, str]) -> Record:

@@ -202,6 +202,7 @@ class _Skipping:
 
 def _open(url: str, name: str, timeout: tuple[float, float]) -> InputContainer:
     options = _RTSP if url.lower().startswith("rtsp") else {}
+    asked = time.monotonic()
     try:
         return av.open(url, timeout=timeout, options=options)
     except (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError):
@@ -210,9 +211,11 @@ def _open(url: str, name: str, timeout: tuple[float, float]) -> InputContainer:
             "not asked again, for many cameras lock an account after some failures"
         ) from None
     except (av.error.FFmpegError, OSError) as error:
+        # FFmpeg calls what a silent server sent invalid data.
+        silent = time.monotonic() - asked >= timeout[0]
         # Without its cause, which would show the address and the password in it.
         raise SourceError(
-            f"cannot open {name}: {reason(error)}; "
+            f"cannot open {name}: {'no answer in time' if silent else reason(error)}; "
             "check the address, the user name and password, and that the camera is on"
         ) from None
 

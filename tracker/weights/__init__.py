@@ -41,7 +41,8 @@ def find(kind: Kind, name: str | Path = "nano") -> Weights:
     own = Path(name).suffix == ".onnx"
     path = Path(name) if own else _SHIPPED / f"{kind}-{name}.onnx"
     if not path.is_file():
-        due = "" if own else f"; the package has {', '.join(shipped(kind)) or 'none'}"
+        has = ", ".join(shipped(kind)) or "none"
+        due = "" if own else f"; the package has {has}, your own end in .onnx"
         raise WeightsError(f"there are no {kind} weights at {path}{due}")
     weights = Weights(path, _read_card(path.with_suffix(".json")))
     if weights.entry("kind") != kind:

@@ -65,7 +65,7 @@ function streams(all) {
     const button = $("streams").children[i];
     button.setAttribute("aria-pressed", one.stream === stream);
     button.querySelector("span").dataset.state = one.state;
-    const told = `${one.people} people · ${number(one.output_fps)} fps`;
+    const told = `${one.people} ${one.people === 1 ? "person" : "people"} · ${number(one.output_fps)} fps`;
     button.querySelector("small").textContent = one.state === "live" ? told : one.state;
   });
   numbers(all.find((one) => one.stream === stream));
