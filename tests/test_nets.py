@@ -8,7 +8,7 @@ from torch import Tensor
 from tracker.latents import LATENT_DIM, sobol_latents
 from tracker.nets.backbone import cell_centres
 from tracker.nets.detector import STRIDES, DetectorConfig, DetectorModule
-from tracker.nets.pose import PoseConfig, PoseModule
+from tracker.nets.pose import SAMPLER_PULL, PoseConfig, PoseModule
 from tracker.nets.sampler import FLOOR, Hypotheses, Sampler
 from tracker.training.losses import imle_loss, mixture_loss
 
@@ -62,6 +62,26 @@ def test_the_sampler_can_be_taught_to_follow_a_peak_by_its_latent() -> None:
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.05
+
+
+def test_the_sampler_hardly_bends_what_it_looks_at() -> None:
+    torch.manual_seed(0)
+    net = PoseModule(TINY).train()
+    image, latent = 255 * torch.rand(4, 3, 128, 96), torch.randn(3, LATENT_DIM)
+    trunk, last = net.neck.from_fine[0].weight, net.heatmap.weight
+
+    def pull(hypotheses: Hypotheses) -> tuple[torch.Tensor, torch.Tensor | None]:
+        loss = hypotheses.chol.sum() + hypotheses.mean.square().sum()
+        return torch.autograd.grad(loss, (trunk, last), allow_unused=True)
+
+    output = net(image, latent)
+    damped, none = pull(output.hypotheses)
+    heatmap, features, context = net.look(image)
+    whole, _ = pull(net.sampler(heatmap.detach(), features, context, latent)[0])
+    assert none is None
+    torch.testing.assert_close(damped, SAMPLER_PULL * whole, rtol=1e-3, atol=1e-6)
+    assert whole.abs().max() > 1e-4
+    assert torch.autograd.grad(output.heatmap.sum(), last)[0].abs().max() > 0
 
 
 def test_masses_follow_the_heights_of_the_peaks() -> None:

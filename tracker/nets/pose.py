@@ -10,6 +10,13 @@ from torch import Tensor, nn
 from tracker.nets.backbone import Backbone, TopDown
 from tracker.nets.sampler import Hypotheses, Sampler
 
+SAMPLER_PULL = 0.1
+"""Share of the sampler's gradient that reaches the features; the heatmaps get none.
+
+IMLE and the cold mixture want a bet on one side: undamped they turn the heatmaps' masses into steps
+(docs/adr/0030).
+"""
+
 
 @dataclass(frozen=True)
 class PoseConfig:
@@ -43,10 +50,13 @@ class PoseModule(nn.Module):
         self.sampler = Sampler(config.n_keypoints, config.features, config.widths[-1])
 
     def forward(self, image: Float[Tensor, "B 3 h w"], latent: Float[Tensor, "K z"]) -> PoseOutput:
-        heatmap, features, context = self.look(image)
+        seen = self.look(image)
+        heatmap = seen[0]
+        if self.training:
+            seen = heatmap.detach(), _damped(seen[1]), _damped(seen[2])
         # Moments, likelihoods and covariances want more digits than the convolutions do.
         with torch.autocast(image.device.type, enabled=False):
-            hypotheses, visible = self.sampler(heatmap, features, context, latent)
+            hypotheses, visible = self.sampler(*seen, latent)
         return PoseOutput(heatmap, hypotheses, visible)
 
     def look(
@@ -72,3 +82,8 @@ class ExportedPose(nn.Module):
         output = self.net(image, latent)
         mean, chol, lowrank, logit = output.hypotheses
         return mean, chol, lowrank, logit, torch.sigmoid(output.visible)
+
+
+def _damped(x: Tensor) -> Tensor:
+    """The same values, with a share of the gradient."""
+    return x.detach() + SAMPLER_PULL * (x - x.detach())
