@@ -10,7 +10,8 @@ from scipy.stats import multivariate_normal
 from simulated_people import law, seen, walker
 
 from tracker import association, hypotheses, noise
-from tracker.association import AssociationConfig, agreeing
+from tracker.association import AssociationConfig
+from tracker.doubles import agreeing
 from tracker.motion import BodyMotion, MotionConfig
 from tracker.noise import NoiseConfig
 from tracker.parts import Parts
@@ -52,9 +53,9 @@ def log_ratios(people, z, pairs=None):
 
 def associate(people, z, overlap=None, weak=()):
     if overlap is None:
-        overlap = np.zeros((len(people), len(z)))
+        overlap = np.full((len(people), len(z)), -np.inf)
     is_weak = np.isin(np.arange(len(z)), weak)
-    return association.associate(log_ratios(people, z), overlap, is_weak, CONFIG)
+    return association.associate(log_ratios(people, z), lambda: overlap, is_weak, CONFIG)
 
 
 @law
@@ -77,7 +78,9 @@ def test_assignment_is_the_best_of_all(seed, T, N, least):
 def test_nobody_can_be_assigned(shape):
     assert association.assign(np.zeros(shape), 0.0) == []
     T, N = shape
-    found = association.associate(np.zeros(shape), np.zeros(shape), np.zeros(N, bool), CONFIG)
+    found = association.associate(
+        np.zeros(shape), lambda: np.zeros(shape), np.zeros(N, bool), CONFIG
+    )
     assert found == ((), tuple(range(T)), tuple(range(N)))
 
 
@@ -107,6 +110,26 @@ def test_overlap_joins_what_likelihood_leaves():
     assert associate(states, far).pairs == ()
     (pair,) = associate(states, far, np.ones((1, 1))).pairs
     assert pair.by_overlap
+
+
+def test_overlap_is_worked_out_only_where_likelihood_leaves_somebody():
+    ratio = np.array([[9.0, -np.inf], [-np.inf, 9.0]])
+
+    def overlap():
+        raise AssertionError("everybody is found")
+
+    found = association.associate(ratio, overlap, np.zeros(2, bool), CONFIG)
+    assert [(pair.track, pair.pose) for pair in found.pairs] == [(0, 0), (1, 1)]
+
+
+def test_keypoints_overlap_as_coco_says_where_they_are_compared():
+    a = np.stack([fakes.person(100.0), fakes.person(300.0)])
+    b = a[::-1] + 3.0
+    box = np.array([[50.0, 0, 150, 300], [250, 0, 350, 300]])
+    compared = np.array([[False, True], [True, False]])
+    got = association.keypoint_overlap(COCO17, a, b, box, compared)
+    due = np.exp(-0.5 * 18.0 / COCO17.falloff(np.array(0.5 * 100 * 300)) ** 2).mean()
+    np.testing.assert_allclose(got, [[0.0, due], [due, 0.0]])
 
 
 def test_overlap_never_takes_a_pose_from_a_likely_track():
@@ -150,7 +173,7 @@ def test_birth_density_is_the_mean_of_its_own_log():
 def test_the_larger_overlap_wins():
     rng = np.random.default_rng(7)
     states = one_frame_later(crowd(rng, PLACES[2:] * 2))
-    overlap = np.array([[0.6, 0.0], [0.9, 0.5]])
+    overlap = np.array([[0.6, -np.inf], [0.9, 0.5]])
     found = associate(states, crowd(rng, [(100.0, 50.0), (400.0, 50.0)]), overlap)
     assert {(pair.track, pair.pose) for pair in found.pairs} == {(0, 0), (1, 1)}
     found = associate(states, crowd(rng, [(100.0, 50.0)]), overlap[:, :1])

@@ -18,6 +18,7 @@ from benchmarks.tracking import (
     peer_runner,
     peers,
     plots,
+    returns,
     simple,
     speed,
 )
@@ -219,6 +220,20 @@ def test_peers_that_are_not_there_are_named_and_a_failing_one_is_told(tmp_path):
     nobody.found["norfair"] = Path("/bin/false")
     with pytest.raises(TrackerError, match="failed with the peers"):
         nobody.run([Job("norfair", {}, "apart")], [apart()])
+
+
+# --- returns ------------------------------------------------------------------------------------
+
+
+def test_who_is_alone_and_comes_back_is_known_again_and_a_new_number_is_told():
+    scenes = [crowd(motion.gait(False), CrowdConfig(people=1, frames=240, away=(1.0, 1.2)), 1)]
+    perfect = returns._informed(scenes[0])
+    assert returns.count("", {}, scenes, [perfect]).kept == 1
+    ids = {f: np.where(people.ids > 0, people.ids + (f > 130), people.ids)
+           for f, people in perfect.people.items()}  # fmt: skip
+    renamed = {f: replace(people, ids=ids[f]) for f, people in perfect.people.items()}
+    told = returns.count("", {}, scenes, [replace(perfect, people=renamed)])
+    assert (told.kept, told.renamed, told.confused) == (0, 1, 0)
 
 
 # --- the ladder ---------------------------------------------------------------------------------

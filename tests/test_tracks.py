@@ -7,11 +7,13 @@ from simulated_people import box_of, correlated, seen, walker, wanderer
 
 from tracker.geometry import Affine, box_iou
 from tracker.hypotheses import ReductionConfig
+from tracker.life import LifeConfig
 from tracker.metrics import squared_mahalanobis
 from tracker.motion import BodyMotion, MotionConfig
 from tracker.noise import NoiseConfig
+from tracker.sightings import person_box
 from tracker.skeleton import COCO17
-from tracker.tracks import LifeConfig, MultiTracker, TrackerConfig, person_box
+from tracker.tracks import MultiTracker, TrackerConfig
 from tracker.types import Detection, Mixture, PoseMixture, TrackStatus
 
 FPS = 30
@@ -131,7 +133,7 @@ def test_two_trackers_do_not_share_numbers():
 def test_time_must_grow():
     tracker = MultiTracker()
     tracker.update([], 1.0)
-    for time in (1.0, 0.5):
+    for time in (1.0, 0.5, float("nan")):
         with pytest.raises(ValueError, match="time must grow"):
             tracker.update([], time)
     with pytest.raises(ValueError, match="cannot predict back"):

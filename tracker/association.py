@@ -5,7 +5,7 @@ What is left then goes by overlap, which catches a track whose prediction was wr
 Poses of low score come last, and only to tracks that nothing better has claimed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from tracker.hypotheses import People
 from tracker.motion import BodyMotion
 from tracker.noise import Measurements, planar_gate, planar_nis
 from tracker.parts import Parts, planar
-from tracker.types import PoseMixture
+from tracker.skeleton import Skeleton
 
 LEAST_VISIBLE = 0.3
 """Keypoints that are less probably visible than this neither shape a box nor tell people apart."""
@@ -64,22 +64,23 @@ class Association(NamedTuple):
 
 def associate(
     log_ratio: Float[np.ndarray, "T N"],
-    overlap: Float[np.ndarray, "T N"],
+    overlap: Callable[[], Float[np.ndarray, "T N"]],
     weak: Bool[np.ndarray, " N"],
     config: AssociationConfig,
 ) -> Association:
     """Assign poses to tracks one to one, by likelihood and then by overlap; weak poses last.
 
-    The ratio is -inf, or the overlap zero, where a track and a pose cannot be one person.
+    Both are -inf where a track and a pose cannot be one person. Overlap is worked out only where
+    likelihood leaves somebody.
     """
-    by_overlap = np.where(overlap > 0, overlap, -np.inf)
     sure: list[tuple[int, int]] = []
     unsure: list[tuple[int, int]] = []
     free = np.ones(log_ratio.shape, dtype=bool)
     for stage in (~weak, weak):
-        for gain, found in (log_ratio, sure), (by_overlap, unsure):
+        for found in sure, unsure:
             if not (free & stage).any():
                 continue
+            gain = log_ratio if found is sure else overlap()
             made = assign(np.where(free & stage, gain, -np.inf), least=0.0)
             for t, n in made:
                 free[t, :] = free[:, n] = False
@@ -112,14 +113,12 @@ def contested(
     if not pairs:
         return set()
     t, n = np.array(pairs).T
-    exchanged = gain[np.ix_(t, n)] + gain[np.ix_(t, n)].T
-    own = gain[t, n]
-    with np.errstate(invalid="ignore"):
-        loss = own[:, None] + own - exchanged
+    row, column = gain[t], gain[:, n]
+    own, taken = gain[t, n], row[:, n]
+    loss = own[:, None] + own - (taken + taken.T)
     np.fill_diagonal(loss, np.inf)
-    free_pose = np.delete(gain, n, axis=1)[t].max(axis=1, initial=-np.inf)
-    free_track = np.delete(gain, t, axis=0)[:, n].max(axis=0, initial=-np.inf)
-    other = own - np.maximum(free_pose, free_track)
+    row[:, n], column[t] = -np.inf, -np.inf  # what is left is free
+    other = own - np.maximum(row.max(axis=1), column.max(axis=0))
     return set(t[np.minimum(loss.min(axis=1), other) < within].tolist())
 
 
@@ -136,27 +135,20 @@ def near(people: People, z: Measurements, config: AssociationConfig) -> Int[np.n
     return np.argwhere(planar_nis(offset, cov)[..., 0] < planar_gate(config.gate))
 
 
-def agreeing(
-    poses: Sequence[PoseMixture], compared: Bool[np.ndarray, "N N"], region: float
-) -> Bool[np.ndarray, "N N"]:
-    """Which of the compared poses are one person's: the error bars of most keypoints say so.
-
-    Half of the keypoints seen in both lie in each other's region of this probability. Poses of one
-    person from two boxes err alike, so that nearly all pass; those of two people nearly never.
-    """
-    alike = np.zeros(compared.shape, dtype=bool)
-    i, k = np.argwhere(np.triu(compared, 1)).T
-    if not len(i):
-        return alike
-    points = np.stack([pose.keypoints for pose in poses])
-    cov = np.stack([pose.keypoint_cov for pose in poses])
-    seen = np.stack([pose.visible for pose in poses]) >= LEAST_VISIBLE
-    offset = points[i] - points[k]
-    whitened = np.linalg.solve(cov[i] + cov[k], offset[..., None])[..., 0]
-    inside = (offset * whitened).sum(axis=-1) < planar_gate(region)
-    both = seen[i] & seen[k]
-    alike[i, k] = 2 * (inside & both).sum(axis=1) > both.sum(axis=1)
-    return alike | alike.T
+def keypoint_overlap(
+    skeleton: Skeleton,
+    a: Float[np.ndarray, "T J 2"],
+    b: Float[np.ndarray, "N J 2"],
+    box: Float[np.ndarray, "T 4"],
+    compared: Bool[np.ndarray, "T N"],
+) -> Float[np.ndarray, "T N"]:
+    """OKS of the pairs that are compared, by the area of the first; zero for all others."""
+    overlap = np.zeros(compared.shape)
+    t, n = np.nonzero(compared)
+    # COCO measures a person's area inside the outline, about half of the box.
+    area = 0.5 * (box[:, 2:] - box[:, :2]).prod(axis=-1)
+    overlap[t, n] = skeleton.oks(a[t], b[n], area[t]).mean(axis=-1)
+    return overlap
 
 
 def birth_spread(
@@ -193,7 +185,8 @@ def _centres(
 ) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 2 2"]]:
     """Mean and spread of the mean of all keypoints, as if they all erred together."""
     points = mean.reshape(len(mean), -1, 2).mean(axis=1)
-    alone = planar(cov).reshape(len(mean), -1, 2, 2).mean(axis=1)
+    xx, xy, yy = (term.mean(axis=(1, 2)) for term in planar(cov))
+    alone = np.stack([xx, xy, xy, yy], axis=1).reshape(-1, 2, 2)
     centre = _average(points, log_weight, owner)
     offset = points - centre[owner]
     between = offset[:, :, None] * offset[:, None, :]
@@ -206,6 +199,9 @@ def _average(
     owner: Int[np.ndarray, " rows"],
 ) -> Float[np.ndarray, " n *rest"]:
     """Weighted sums over the rows of each owner."""
-    first = np.flatnonzero(np.diff(owner, prepend=-1))
+    n = owner[-1] + 1
+    if n == len(owner):
+        return values
+    first = np.searchsorted(owner, np.arange(n))
     weight = np.exp(log_weight).reshape(-1, *[1] * (values.ndim - 1))
     return np.add.reduceat(weight * values, first, axis=0)

@@ -29,16 +29,13 @@ class Consistency:
     def after(self, *views: "Consistency", horizon: int | None = None) -> "Consistency":
         """Take in some single views; what lies back farther than the horizon, in views, fades."""
         seen = self.views + len(views)
-        new = len(views) / (seen if horizon is None else min(seen, horizon))
-        nis, autocorrelation, coverage = (
-            sum(values) / len(views)
-            for values in zip(*((v.nis, v.autocorrelation, v.coverage) for v in views), strict=True)
-        )
+        kept = seen if horizon is None else min(seen, horizon)
         return Consistency(
-            self.nis + new * (nis - self.nis),
-            self.autocorrelation + new * (autocorrelation - self.autocorrelation),
-            self.coverage + new * (coverage - self.coverage),
-            self.views + len(views),
+            self.nis + sum([v.nis - self.nis for v in views]) / kept,
+            self.autocorrelation
+            + sum([v.autocorrelation - self.autocorrelation for v in views]) / kept,
+            self.coverage + sum([v.coverage - self.coverage for v in views]) / kept,
+            seen,
         )
 
     @property

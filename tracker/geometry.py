@@ -5,12 +5,12 @@ pixel centres lie at half-integers. OpenCV puts integers at pixel centres; `Affi
 only place where the two meet. Boxes are x0, y0, x1, y1.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 
-from tracker.types import Mixture
+from tracker.types import Mixture, Track
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +46,21 @@ class Affine:
         cov = np.einsum("ab,kibjc,dc->kiajd", self.linear, blocks, self.linear, optimize=True)
         mean = self.points(pose.mean.reshape(k, -1, 2)).reshape(k, d)
         return Mixture(mean, cov.reshape(k, d, d), pose.log_weight)
+
+    def track(self, track: Track) -> Track:
+        """A track in the picture of a camera that has moved: p' = Ap + b, v' = Av, P' = TPTᵀ."""
+        mean, D = track.state.mean, track.state.mean.shape[1] // 2
+        T = np.kron(np.eye(D), self.linear)
+        moved = self.points(mean[:, :D].reshape(-1, 2)).reshape(-1, D)
+        state = Mixture(
+            np.hstack([moved, self.vectors(mean[:, D:])]),
+            T @ track.state.cov @ T.T,
+            track.state.log_weight,
+        )
+        errors = track.errors
+        if errors is not None:
+            errors = replace(errors, mean=self.vectors(errors.mean))
+        return replace(track, state=state, errors=errors, box=self.box(track.box))
 
     def vectors(self, v: Float[np.ndarray, "*batch n"]) -> Float[np.ndarray, "*batch n"]:
         """Differences of points, velocities say, two numbers each: Av."""

@@ -79,8 +79,10 @@ class People:
 
     def keypoints(self, parts: Parts) -> Float[np.ndarray, "T J 2"]:
         """The heaviest hypothesis of each person, px."""
-        order = np.lexsort((-self.log_weight, self.owner))
-        heaviest = order[np.flatnonzero(np.diff(self.owner[order], prepend=-1))]
+        heaviest = np.arange(self.count)
+        if len(self.owner) > self.count:
+            order = np.lexsort((-self.log_weight, self.owner))
+            heaviest = order[np.searchsorted(self.owner, heaviest)]
         position = self.mean[heaviest, :, : self.error.shape[-1]]
         return parts.whole_vector(position).reshape(self.count, -1, 2)
 
@@ -218,7 +220,8 @@ def score(
     noise: NoiseConfig,
 ) -> Scores:
     """Compare people with poses; ρ is the correlation of this frame's errors with the last."""
-    pair, m, k = _combinations(people.owner, z.owner, pairs)
+    of_person, of_pose = _slots(people.owner)[pairs[:, 0]], _slots(z.owner)[pairs[:, 1]]
+    pair, m, k = _combinations(of_person, of_pose)
     d = z.mean.shape[-1]
     measured = z.measured[z.owner[k]]
     gain = rho * z.size[k] * people.trust[m]
@@ -238,7 +241,9 @@ def score(
     innovation = kalman.innovate(difference, S, measured)
     prior = people.log_weight[m] + z.log_weight[k] + np.log1p(-noise.outlier_weight)
     inside = prior + innovation.log_likelihood.sum(axis=-1)
-    wrong_pair, wrong_m, wrong = _wrong_as_a_whole(people, z, pairs, noise)
+    wrong_pair, i = np.nonzero(of_person >= 0)
+    wrong_m = of_person[wrong_pair, i]
+    wrong = _wrong_as_a_whole(people, z, wrong_m, pairs[wrong_pair, 1], noise)
     log_joint, all_pairs = np.append(inside, wrong), np.append(pair, wrong_pair)
     log_likelihood = np.full(len(pairs), -np.inf)
     np.logaddexp.at(log_likelihood, all_pairs, log_joint)
@@ -270,11 +275,9 @@ def update(
     rows, owner = survivors(scores, chosen, reduction)
     m, d = scores.person[rows], z.mean.shape[-1]
     mean, cov = people.mean[m], people.cov[m]
-    error, trust = (
-        np.zeros((len(rows), *z.mean.shape[1:])),
-        np.zeros((len(rows), *z.mean.shape[1:])),
-    )
-    inside = rows < len(scores.pose)
+    error, trust = np.zeros((2, len(rows), *z.mean.shape[1:]))
+    is_inside = rows < len(scores.pose)
+    inside = slice(None) if is_inside.all() else is_inside  # a slice copies nothing
     good = rows[inside]
     k, gain = scores.pose[good], scores.gain[good]
     cross = people.cov[..., :d][m[inside]]
@@ -356,18 +359,18 @@ def survivors(
 
 
 def _combinations(
-    people: Int[np.ndarray, " M"], poses: Int[np.ndarray, " K"], pairs: Int[np.ndarray, "P 2"]
+    of_person: Int[np.ndarray, "P i"], of_pose: Int[np.ndarray, "P j"]
 ) -> tuple[Int[np.ndarray, " S"], Int[np.ndarray, " S"], Int[np.ndarray, " S"]]:
     """Pair, person's hypothesis and pose's hypothesis of everything that is to be compared."""
-    of_person, of_pose = _slots(people), _slots(poses)
-    m, k = of_person[pairs[:, 0]][:, :, None], of_pose[pairs[:, 1]][:, None, :]
-    pair, i, j = np.nonzero((m >= 0) & (k >= 0))
-    return pair, m[pair, i, 0], k[pair, 0, j]
+    pair, i, j = np.nonzero((of_person >= 0)[:, :, None] & (of_pose >= 0)[:, None, :])
+    return pair, of_person[pair, i], of_pose[pair, j]
 
 
 def _slots(owner: Int[np.ndarray, " n"]) -> Int[np.ndarray, "T most"]:
     """The rows of each owner, filled up with -1."""
     counts = np.bincount(owner)
+    if len(counts) == len(owner):
+        return np.arange(len(owner))[:, None]
     place = np.arange(len(owner)) - np.searchsorted(owner, np.arange(len(counts)))[owner]
     slots = np.full((len(counts), counts.max(initial=0)), -1)
     slots[owner, place] = np.arange(len(owner))
@@ -375,20 +378,23 @@ def _slots(owner: Int[np.ndarray, " n"]) -> Int[np.ndarray, "T most"]:
 
 
 def _wrong_as_a_whole(
-    people: People, z: Measurements, pairs: Int[np.ndarray, "P 2"], noise: NoiseConfig
-) -> tuple[Int[np.ndarray, " rows"], Int[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-    """For each pair and each hypothesis of its person: that the pose is something else.
+    people: People,
+    z: Measurements,
+    m: Int[np.ndarray, " rows"],
+    pose: Int[np.ndarray, " rows"],
+    noise: NoiseConfig,
+) -> Float[np.ndarray, " rows"]:
+    """Log of weight times density, for hypotheses of people: that the pose is something else.
 
     Its keypoints are then spread far and independently about the person.
     """
-    pair, m, _ = _combinations(people.owner, np.arange(len(z)), pairs)
-    pose, d = pairs[pair, 1], z.mean.shape[-1]
+    d = z.mean.shape[-1]
     variance = np.diagonal(people.cov[..., :d, :d], axis1=-2, axis2=-1)[m]
     variance = variance + np.square(noise.outlier_std * z.height[pose])[:, None, None]
     squared = np.square(z.centre[pose] - people.mean[m, :, :d]) / variance
     logs = -0.5 * (squared + np.log(2 * np.pi * variance))
     prior = people.log_weight[m] + np.log(noise.outlier_weight)
-    return pair, m, prior + (logs * z.measured[pose]).sum(axis=(-2, -1))
+    return prior + (logs * z.measured[pose]).sum(axis=(-2, -1))
 
 
 def _merged(people: People, below: float) -> People:

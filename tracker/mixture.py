@@ -86,8 +86,11 @@ def distances(mixture: Mixture) -> Float[np.ndarray, "*batch K K"]:
     # As one product of matrices: einsum would take ten times as long.
     weight, cov = np.exp(mixture.log_weight), mixture.cov.reshape(*batch, K, D * D)
     mean_cov = (weight[..., None, :] @ cov).reshape(*batch, D, D)
-    white = np.linalg.solve(np.linalg.cholesky(mean_cov), mixture.mean.mT).mT  # (*batch, K, D)
-    return np.square(white[..., :, None, :] - white[..., None, :, :]).sum(axis=-1) / D
+    offset = mixture.mean - mixture.mean[..., :1, :]
+    product = offset @ np.linalg.solve(mean_cov, offset.mT)  # (*batch, K, K)
+    own = np.diagonal(product, axis1=-2, axis2=-1)
+    squared = own[..., :, None] + own[..., None, :] - product - product.mT
+    return np.maximum(squared, 0.0) / D
 
 
 def merge(mixture: Mixture, below: float) -> Mixture:

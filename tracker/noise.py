@@ -115,13 +115,14 @@ def measure(
     few = mixture.reduce_hypotheses(few) if parts.count == 1 else _one_each(few)
     height = body_height(np.stack([pose.detection.box for pose in poses]))
     R = noise.scale * inflation * parts.matrix(few.cov)  # (N, K, B, d, d)
-    variance = np.einsum("nk,nkd->nd", np.exp(few.log_weight), _diagonal(few.cov))
+    variance = (np.exp(few.log_weight)[..., None] * _diagonal(few.cov)).sum(axis=1)
     prior = np.square(noise.prior_std * height)[:, None]
     share = variance.reshape(len(poses), -1, 2).mean(axis=-1).repeat(2, axis=-1) / prior
     if (share > 0.01).any():  # else there is nothing to take out
         relief = parts.vector(np.sqrt(1 / np.maximum(1 - share, 1 / noise.prior_relief)))
         R = R * (relief[..., :, None] * relief[..., None, :])[:, None]
-    R = R + noise.floor**2 * np.eye(R.shape[-1])
+    diagonal = np.arange(R.shape[-1])
+    R[..., diagonal, diagonal] += noise.floor**2
     weight = normalise(Mixture(few.mean, few.cov, news * few.log_weight)).log_weight
     owner, k = np.nonzero(np.isfinite(weight))
     R = R[owner, k]
@@ -132,7 +133,7 @@ def measure(
         R,
         error_bar(R),
         parts.mask(share < noise.prior_silence),
-        parts.vector(np.einsum("nk,nkd->nd", np.exp(weight), few.mean)),
+        parts.vector((np.exp(weight)[..., None] * few.mean).sum(axis=1)),
         height,
     )
 
@@ -142,7 +143,7 @@ def error_bar(R: Float[np.ndarray, "*batch d d"]) -> Float[np.ndarray, "*batch d
 
     It grows with any affine map as areas do.
     """
-    (xx, xy), (_, yy) = np.moveaxis(planar(R), (-2, -1), (0, 1))
+    xx, xy, yy = planar(R)
     return np.sqrt(np.sqrt(xx * yy - xy**2)).repeat(2, axis=-1)
 
 
@@ -156,7 +157,7 @@ def planar_nis(
 ) -> Float[np.ndarray, "*batch j"]:
     """Squared distance of each keypoint alone, dᵀ S_jj⁻¹ d."""
     x, y = difference[..., ::2], difference[..., 1::2]
-    (xx, xy), (_, yy) = np.moveaxis(planar(S), (-2, -1), (0, 1))
+    xx, xy, yy = planar(S)
     return np.asarray((yy * x**2 - 2 * xy * x * y + xx * y**2) / (xx * yy - xy**2))
 
 

@@ -6,6 +6,7 @@ the filter carry an axis B of parts; each part has d coordinates, or positions a
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -66,7 +67,16 @@ class Parts:
         return whole.reshape(*batch, B * m, B * m)
 
 
-def planar(cov: Float[np.ndarray, "*batch d d"]) -> Float[np.ndarray, "*batch j 2 2"]:
-    """The covariance of each keypoint alone."""
-    j = cov.shape[-1] // 2
-    return np.einsum("...jajb->...jab", cov.reshape(*cov.shape[:-2], j, 2, j, 2))
+class Planar(NamedTuple):
+    """The covariance of each keypoint alone, [[xx, xy], [xy, yy]]."""
+
+    xx: Float[np.ndarray, "*batch j"]
+    xy: Float[np.ndarray, "*batch j"]
+    yy: Float[np.ndarray, "*batch j"]
+
+
+def planar(cov: Float[np.ndarray, "*batch d d"]) -> Planar:
+    """Views, no copies."""
+    variance = np.diagonal(cov, axis1=-2, axis2=-1)
+    beside = np.diagonal(cov, offset=1, axis1=-2, axis2=-1)
+    return Planar(variance[..., ::2], beside[..., ::2], variance[..., 1::2])

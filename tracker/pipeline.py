@@ -18,12 +18,13 @@ from scipy.optimize import linear_sum_assignment
 from tracker.ahead import ahead
 from tracker.errors import TrackerError
 from tracker.geometry import Affine, box_iou
+from tracker.life import LifeConfig
 from tracker.motion import body_height
 from tracker.noise import NoiseConfig
 from tracker.sources import open_source
 from tracker.sources.base import Source
 from tracker.stages import stage
-from tracker.tracks import LifeConfig, MultiTracker, TrackerConfig
+from tracker.tracks import MultiTracker, TrackerConfig
 from tracker.types import Detection, Frame, PoseMixture, Track, TrackedFrame, TrackStatus
 
 OVERCONFIDENCE = 2.0

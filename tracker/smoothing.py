@@ -6,13 +6,17 @@ Given the present, the last state has nothing to do with what comes later. So ea
 link to the frame before, and a walk along the links smooths as far back as they go.
 """
 
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from tracker import mixture
-from tracker.types import Mixture
+from tracker.life import CONFIRMED, LOST, TENTATIVE, reported, seniority
+from tracker.types import Mixture, Track
 
 ALIKE = 0.25
 """Smoothed hypotheses nearer than this are one (`mixture.distances`)."""
@@ -61,3 +65,44 @@ class Link:
         squared = np.square(np.linalg.solve(factor, off)).sum(axis=(-2, -1))
         log_det = np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1)
         return np.argmax(self.present.log_weight - log_det - squared / 2, axis=1)
+
+
+class Past:
+    """The last frames, and how their tracks lead back to the frame before."""
+
+    def __init__(self, lag: int) -> None:
+        self._frames: deque[tuple[tuple[Track, ...], Mapping[int, Link]]] = deque(maxlen=lag + 1)
+
+    def add(self, tracks: tuple[Track, ...], links: Mapping[int, Link]) -> None:
+        """The newest frame; links by the numbers of its tracks."""
+        self._frames.append((tracks, links))
+
+    def since(self, back: int) -> list[tuple[Track, ...]]:
+        """The tracks of all frames from then until now, given all that has been seen since."""
+        if not 0 <= back < len(self._frames):
+            raise ValueError(
+                f"can look 0 to {len(self._frames) - 1} frames back, got {back};"
+                f" TrackerConfig.lag is {(self._frames.maxlen or 1) - 1}"
+            )
+        frames, later = [], list[tuple[Track, Link]]()
+        for tracks, links in islice(reversed(self._frames), back + 1):
+            told = {k.number: replace(track, state=k.back(track.state)) for track, k in later}
+            now = [_retold(track, told.get(track.id)) for track in tracks]
+            later = [(r, links[t.id]) for t, r in zip(tracks, now, strict=True) if t.id in links]
+            frames.append(_each_once(reported(now)))
+        return frames[::-1]
+
+
+def _retold(track: Track, later: Track | None) -> Track:
+    """A track as what came later tells of it: its state, and who it was."""
+    if later is None:
+        return track
+    sure = track.status is TENTATIVE and later.id > 0
+    status = CONFIRMED if sure else track.status
+    return replace(track, id=later.id, status=status, state=later.state, errors=None)
+
+
+def _each_once(tracks: Iterable[Track]) -> tuple[Track, ...]:
+    """Of a track that was still lost and a new one that turned out to be them, the new one."""
+    lost_first = sorted(tracks, key=lambda track: track.status is not LOST)
+    return tuple(sorted({track.id: track for track in lost_first}.values(), key=seniority))

@@ -7,9 +7,9 @@
 Six questions: what does each part of the filter gain (ladder.py), who is who in a crowd and on
 TUD-Campus (identities.py), who is known again after seconds out of sight (returns.py), how well is
 one real player followed (clips.py), what does a step cost (speed.py), and does memory stay flat.
-Peers are run by interpreters that have them installed (`pip install trackers ultralytics`, and
-`norfair "numpy<2"` in one of its own); those that are not there are named and left out. Times are
-processor times of one core.
+Peers are run by interpreters that have them (`pip install trackers ultralytics stonesoup`, and
+`norfair "numpy<2"` in one of its own); those that are not there are named and left out. Times
+are processor times of one core.
 """
 
 import json as json_format

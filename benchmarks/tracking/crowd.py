@@ -15,7 +15,7 @@ from benchmarks.tracking.frozen import Detections
 from benchmarks.tracking.motion import FPS, Draw
 from benchmarks.tracking.simulator import Network, NetworkConfig
 from tracker.evaluation.people import People
-from tracker.tracks import person_box
+from tracker.sightings import person_box
 from tracker.types import PoseMixture
 
 WIDTH, FLOOR = 1280.0, 640.0

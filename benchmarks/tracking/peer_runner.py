@@ -10,6 +10,8 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -157,12 +159,87 @@ class _Boxes:
         return np.hstack([centre, size])
 
 
+class StoneSoup:
+    """Centres of boxes at constant velocity, global nearest neighbours.
+
+    Its JPDA enumerates all joint hypotheses: too many for a crowd.
+    """
+
+    START = datetime(2000, 1, 1)
+
+    def __init__(self, options: Options, scene: Scene) -> None:
+        from stonesoup.dataassociator.neighbour import GNNWith2DAssignment
+        from stonesoup.deleter.time import UpdateTimeStepsDeleter
+        from stonesoup.hypothesiser.distance import DistanceHypothesiser
+        from stonesoup.initiator.simple import MultiMeasurementInitiator
+        from stonesoup.measures import Mahalanobis
+        from stonesoup.models.measurement.linear import LinearGaussian
+        from stonesoup.models.transition import linear
+        from stonesoup.predictor.kalman import KalmanPredictor
+        from stonesoup.tracker.simple import MultiTargetTracker
+        from stonesoup.types.detection import Detection
+        from stonesoup.types.state import GaussianState
+        from stonesoup.updater.kalman import KalmanUpdater
+
+        self.Detection, self.options, self.fps = Detection, options, float(scene["fps"])
+        size = float(np.median((scene["box"][:, 3:] - scene["box"][:, 1:2]).max(axis=1)))
+        axis = linear.ConstantVelocity(options.get("acceleration", 0.5) ** 2 * size**2)
+        motion = linear.CombinedLinearGaussianTransitionModel([axis, axis])
+        noise = np.diag(np.full(2, (options.get("place_std", 0.04) * size) ** 2))
+        self.sees = LinearGaussian(ndim_state=4, mapping=(0, 2), noise_covar=noise)
+        predictor, updater = KalmanPredictor(motion), KalmanUpdater(self.sees)
+        gate = options.get("gate", 3.5)
+        near = DistanceHypothesiser(predictor, updater, Mahalanobis(), missed_distance=gate)
+        nearest = GNNWith2DAssignment(near)
+        prior = GaussianState(np.zeros((4, 1)), np.diag([0.0, size**2, 0.0, size**2]), self.START)
+        initiator = MultiMeasurementInitiator(
+            prior,
+            UpdateTimeStepsDeleter(2),
+            nearest,
+            updater,
+            min_points=int(options.get("min_points", 3)),
+        )
+        deleter = UpdateTimeStepsDeleter(int(options.get("patience", 30)))
+        self.steps = iter(MultiTargetTracker(initiator, deleter, self._feed(), nearest, updater))
+        self.now: tuple[datetime, set[Any]] = (self.START, set())
+        self.numbers: dict[str, int] = {}
+
+    def _feed(self) -> Iterator[tuple[datetime, set[Any]]]:
+        while True:
+            yield self.now
+
+    def update(
+        self,
+        rows: np.ndarray,
+        box: np.ndarray,
+        score: np.ndarray,
+        keypoints: np.ndarray,
+        visible: np.ndarray,
+    ) -> Given:
+        when = self.now[0] + timedelta(seconds=1 / self.fps)
+        kept = score >= self.options.get("least_score", 0.3)
+        centres = (box[kept, :2] + box[kept, 2:]) / 2
+        found = {
+            self.Detection(
+                c[:, None], timestamp=when, measurement_model=self.sees, metadata={"row": int(r)}
+            )
+            for r, c in zip(rows[kept], centres, strict=True)
+        }
+        self.now = (when, found)
+        _, tracks = next(self.steps)
+        # A track that was not updated now is a prediction, or of an earlier time.
+        seen = [t for t in tracks if t.timestamp == when and hasattr(t.state, "hypothesis")]
+        ids = [self.numbers.setdefault(t.id, len(self.numbers) + 1) for t in seen]
+        return ids, [t.state.hypothesis.measurement.metadata["row"] for t in seen]
+
+
 TRACKERS: dict[str, Any] = {
     "norfair": Norfair,
     "sort": lambda o, s: Roboflow(o, s, "SORTTracker"),
     "bytetrack": lambda o, s: Roboflow(o, s, "ByteTrackTracker"),
     "ocsort": lambda o, s: Roboflow(o, s, "OCSORTTracker"),
     "botsort": lambda o, s: Roboflow(o, s, "BoTSORTTracker"),
+    "stonesoup": StoneSoup,
     "ultralytics_bytetrack": lambda o, s: Ultralytics(o, s, "bytetrack"),
     "ultralytics_botsort": lambda o, s: Ultralytics(o, s, "botsort"),
 }

@@ -51,6 +51,14 @@ PEERS = {
         "high_conf_det_threshold": Knob(0.3, 0.8),
         "minimum_consecutive_frames": Knob(1, 4, whole=True),
     },
+    "stonesoup": {
+        "acceleration": Knob(0.1, 2.0),
+        "place_std": Knob(0.01, 0.1),
+        "gate": Knob(2.0, 6.0),
+        "min_points": Knob(2, 6, whole=True),
+        "patience": _BUFFER,
+        "least_score": Knob(0.1, 0.6),
+    },
     "ultralytics_bytetrack": {
         "track_high_thresh": Knob(0.2, 0.8),
         "track_low_thresh": Knob(0.05, 0.2),
@@ -116,6 +124,7 @@ class Peers:
 
 _NEEDS = {
     "norfair": "import norfair",
+    "stonesoup": "import stonesoup.tracker.simple",
     **dict.fromkeys(("bytetrack", "ocsort", "botsort"), "import trackers, supervision"),
     **dict.fromkeys(
         ("ultralytics_bytetrack", "ultralytics_botsort"), "import ultralytics.trackers.bot_sort"

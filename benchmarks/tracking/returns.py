@@ -1,8 +1,12 @@
-"""Who comes back after seconds out of sight: do they get their old numbers, or somebody else's?"""
+"""Who comes back after seconds out of sight: do they get their old numbers, or somebody else's?
+
+How many could be known again at all is what our rule makes of perfect tracks: nobody is lost but by
+going away, and there are no ghosts (`INFORMED`).
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,17 +17,22 @@ from benchmarks.tracking.identities import Contestant, Options
 from benchmarks.tracking.motion import FPS, Draw
 from benchmarks.tracking.ours import Answer
 from tracker.evaluation.identity import SAME
-from tracker.evaluation.people import by_keypoints
+from tracker.evaluation.people import People, by_keypoints
 from tracker.metrics import match_people
+from tracker.returning import Numbers, ReturnConfig
+from tracker.skeleton import COCO17
+from tracker.types import Mixture, Track, TrackStatus
 
 AWAY = (1.0, 5.0)
 SETTLED = FPS
 """Frames after the return within which a tracker may make up its mind."""
+INFORMED = "ours, told who is where"
 PATIENT: Mapping[str, Options] = {
     "norfair": {"hit_counter_max": 150},
     "botsort": {"lost_track_buffer": 150},
     "bytetrack": {"lost_track_buffer": 150},
     "ocsort": {"lost_track_buffer": 150},
+    "stonesoup": {"patience": 150},
     "ultralytics_bytetrack": {"track_buffer": 150},
     "ultralytics_botsort": {"track_buffer": 150},
 }
@@ -52,7 +61,8 @@ def compare(
     """Everybody is away once, for one to five seconds; the others walk on."""
     config = CrowdConfig(people=people, frames=frames, away=AWAY)
     scenes = [crowd(draw, config, 500 + seed) for seed in range(seeds)]
-    found = []
+    perfect = [_informed(scene) for scene in scenes]
+    found = [count(INFORMED, {}, scenes, perfect)]
     for name, one in entered.items():
         setups: list[Options] = [{}, *([PATIENT[name]] if name in PATIENT else [])]
         for options, answers in zip(setups, one.follow(scenes, setups), strict=True):
@@ -67,6 +77,43 @@ def count(
     for scene, answer in zip(scenes, answers, strict=True):
         told.update(_outcomes(scene, answer))
     return Returns(name, options, told["kept"], told["renamed"], told["confused"], told["unseen"])
+
+
+def _informed(scene: Detections) -> Answer:
+    """The true tracks, and the numbers that ours would give them."""
+    numbers = Numbers(COCO17, ReturnConfig())
+    ids: dict[int, int] = {}
+    answer: dict[int, People] = {}
+    for frame, people in sorted(scene.truth.items()):
+        here = people.ids.tolist()
+        ids = {n: ids.get(n, 0) or numbers.tentative() for n in here}
+        tracks = [_true_track(people, i, ids[n], frame / scene.fps) for i, n in enumerate(here)]
+        numbers.remember(tracks, frame / scene.fps)
+        given = numbers.given(tracks)
+        ids = {n: given.get(number, number) for n, number in ids.items()}
+        answer[frame] = replace(people, ids=np.array([ids[n] for n in here], int))
+    return Answer(answer, np.zeros(len(scene.poses)))
+
+
+def _true_track(people: People, i: int, number: int, time: float) -> Track:
+    assert people.keypoints is not None
+    keypoints = people.keypoints[i]
+    state = Mixture(
+        np.append(keypoints.ravel(), np.zeros(2 * len(keypoints)))[None],
+        np.eye(4 * len(keypoints))[None],
+        np.zeros(1),
+    )
+    return Track(
+        id=number,
+        status=TrackStatus.CONFIRMED,
+        state=state,
+        time=time,
+        visible=np.ones(len(keypoints)),
+        box=people.box[i],
+        existence=1.0,
+        hits=1,
+        last_seen=time,
+    )
 
 
 def _outcomes(scene: Detections, answer: Answer) -> list[str]:

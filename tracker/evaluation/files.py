@@ -17,9 +17,9 @@ from jaxtyping import Float
 
 from tracker.errors import TrackerError
 from tracker.evaluation.people import Frames, People
+from tracker.sightings import person_box
 from tracker.sinks.records import Record, read_records
 from tracker.skeleton import COCO17
-from tracker.tracks import person_box
 from tracker.types import TrackStatus
 
 
