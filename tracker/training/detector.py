@@ -44,7 +44,7 @@ class DetectorStage:
 class DetectorRecipe:
     """The whole training in numbers."""
 
-    stages: tuple[DetectorStage, ...] = (DetectorStage(150_000, (320,)),)
+    stages: tuple[DetectorStage, ...] = (DetectorStage(250_000, (320, 416, 512)),)
     batch: int = 16
     learning_rate: float = 1.5e-3
     synthetic: float = 0.1

@@ -79,10 +79,9 @@ class PoseRecipe:
     """The whole training in numbers."""
 
     stages: tuple[Stage, ...] = (
-        Stage(StageKind.HEATMAP, 130_000, 128, 96),
-        Stage(StageKind.HEATMAP, 195_000),
+        Stage(StageKind.HEATMAP, 1_200_000),
         Stage(StageKind.IMLE, 20_000),
-        Stage(StageKind.MIXTURE, 130_000),
+        Stage(StageKind.MIXTURE, 100_000),
     )
     batch: int = 32
     hypotheses: int = 8
