@@ -46,7 +46,7 @@ def draw(result: dict[str, Any], folder: Path) -> None:
 def _page(path: Path, result: dict[str, Any], paint: Draw) -> None:
     """Two panels: methods with Gaussian calibration, methods with heavy tails."""
     endings = [e for e in ENDINGS if any(_belongs(name, e) for name in result["methods"])]
-    figure = Figure(figsize=(6 * len(endings), 5.5), layout="constrained")
+    figure = Figure(figsize=(8 * len(endings), 4.5), layout="constrained")
     axes = figure.subplots(1, len(endings), squeeze=False)[0]
     for ax, ending in zip(axes, endings, strict=True):
         for name, sources in result["methods"].items():
@@ -54,7 +54,7 @@ def _page(path: Path, result: dict[str, Any], paint: Draw) -> None:
                 paint(ax, name.removesuffix("+tails"), sources["all"], result)
         ax.set_title(ENDINGS[ending])
         ax.grid(alpha=0.3)
-        ax.legend(fontsize=9)
+        ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.savefig(path, dpi=110)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from matplotlib import color_sequences
 from matplotlib.figure import Figure
 
 Row = Mapping[str, Any]
@@ -75,8 +76,9 @@ def _switches(crowds: Mapping[str, Sequence[Row]]) -> Figure:
 
 
 def _costs(costs: Sequence[Row]) -> Figure:
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    figure = Figure(figsize=(10, 5.2), layout="constrained")
     left, right = figure.subplots(1, 2)
+    left.set_prop_cycle(color=color_sequences["tab20"])
     most = max(c["hypotheses"] for c in costs)
     for name in dict.fromkeys(c["tracker"] for c in costs):
         line = [c for c in costs if c["tracker"] == name and c["hypotheses"] == most]
@@ -92,7 +94,7 @@ def _costs(costs: Sequence[Row]) -> Figure:
     right.set_xticks(sorted({c["hypotheses"] for c in costs}))
     right.set_xlabel("hypotheses of each person (ours)")
     for ax in (left, right):
-        ax.legend(fontsize=7)
+        ax.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.15))
     return figure
 
 
