@@ -6,6 +6,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from tracker.demo import Scene
+from tracker.types import Detection, Frame
+
 settings.register_profile("surepose", deadline=None, derandomize=True)
 settings.load_profile("surepose")
 
@@ -19,3 +22,16 @@ def _logs_as_before() -> Iterator[None]:
     for logger, (level, handlers) in zip(loggers, before, strict=True):
         logger.setLevel(level)
         logger.handlers[:] = handlers
+
+
+@pytest.fixture(scope="session")
+def drawn_people():
+    """Frames of a drawn scene, each with the boxes of those who can be seen."""
+    scene = Scene(seed=4, n_people=4, n_frames=60)
+    return [
+        (
+            Frame(scene.render(i), i, i / 30),
+            [Detection(p.box, 1.0) for p in scene.truth(i) if p.seen > 0.5],
+        )
+        for i in range(0, 60, 6)
+    ]

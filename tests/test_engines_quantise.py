@@ -12,22 +12,8 @@ from engines.graph import simplified, trunk
 from engines.quantise import quantised, ranges
 from tracker import weights
 from tracker.crops import crop_box, cut
-from tracker.demo import Scene
 from tracker.parity import parity
 from tracker.pose import Calibration, PoseNet
-from tracker.types import Detection, Frame
-
-
-@pytest.fixture(scope="module")
-def people():
-    scene = Scene(seed=4, n_people=4, n_frames=60)
-    return [
-        (
-            Frame(scene.render(i), i, i / 30),
-            [Detection(p.box, 1.0) for p in scene.truth(i) if p.seen > 0.5],
-        )
-        for i in range(0, 60, 12)
-    ]
 
 
 def test_ranges_hold_what_the_tensors_hold(tmp_path):
@@ -56,19 +42,19 @@ def test_the_trunk_and_nothing_else_is_quantised():
     assert len(after.SerializeToString()) < len(before.SerializeToString()) / 2
 
 
-def test_people_are_seen_as_in_float32(people):
+def test_people_are_seen_as_in_float32(drawn_people):
     """A rival pose may go to another peak; so medians, and what is reported is in the mixture."""
     found = weights.find("pose")
     crops = [
         cut(frame.image, [crop_box(person.box) for person in seen], 256, 192)
-        for frame, seen in people
+        for frame, seen in drawn_people
     ]
     known = ranges(found.path, [{"image": crop} for crop in crops])
     reference = PoseNet.load(device="cpu", threads=1)
     engine = engines.load(found.path, "cpu", 1, precision="int8", ranges=known)
     assert engine.describe().endswith("trunk in int8")
     other = PoseNet(engine, Calibration.of(found), reference.latents)
-    off = parity(reference, other, people)
+    off = parity(reference, other, drawn_people)
     assert 0 < off.px_median < 1.5
     assert off.kl_mean < 0.1
     assert off.weight_max < 0.3

@@ -7,6 +7,7 @@ who is who (`association`), the states after it (`hypotheses`), and what it mean
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from math import isfinite
 
 import numpy as np
@@ -252,7 +253,7 @@ class MultiTracker:
         log_ratio[astray] = -np.inf
         weak = np.array([life.is_weak(found) for found in seen.detections])
         return scores, associate(
-            log_ratio, lambda: self._overlap(before, seen, astray), weak, config
+            log_ratio, cache(lambda: self._overlap(before, seen, astray)), weak, config
         )
 
     def _overlap(

@@ -32,9 +32,9 @@ from benchmarks.tracking.identities import Contestant, Standing
 from benchmarks.tracking.ladder import Rise
 from benchmarks.tracking.peers import Peers
 
-# Tables want room where nobody's window sets a width.
 Part = Literal["ladder", "crowds", "returns", "clips", "players", "speed", "memory"]
 SLOW: tuple[Part, ...] = ("returns", "clips", "players")
+# Tables want room where nobody's window sets a width.
 _CONSOLE = Console() if sys.stdout.isatty() else Console(width=160)
 
 

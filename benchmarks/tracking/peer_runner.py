@@ -34,7 +34,7 @@ class Norfair:
         import norfair
 
         self.norfair, self.options = norfair, dict(options)
-        self.size = float(np.median((scene["box"][:, 3:] - scene["box"][:, 1:2]).max(axis=1)))
+        self.size = _height(scene)
         kind = self.options.get("kind", 0)
         distance, threshold = _mean_distance, self.options.get("threshold", 0.15) * self.size
         if kind:
@@ -67,6 +67,11 @@ class Norfair:
         fresh = {id(d) for d in given}
         seen = [o for o in objects if id(o.last_detection) in fresh]
         return [o.id for o in seen], [o.last_detection.data for o in seen]
+
+
+def _height(scene: Scene) -> float:
+    """Of the scene's people, px."""
+    return float(np.median(scene["box"][:, 3] - scene["box"][:, 1]))
 
 
 def _mean_distance(detection: Any, tracked: Any) -> float:
@@ -182,7 +187,7 @@ class StoneSoup:
         from stonesoup.updater.kalman import KalmanUpdater
 
         self.Detection, self.options, self.fps = Detection, options, float(scene["fps"])
-        size = float(np.median((scene["box"][:, 3:] - scene["box"][:, 1:2]).max(axis=1)))
+        size = _height(scene)
         axis = linear.ConstantVelocity(options.get("acceleration", 0.5) ** 2 * size**2)
         motion = linear.CombinedLinearGaussianTransitionModel([axis, axis])
         noise = np.diag(np.full(2, (options.get("place_std", 0.04) * size) ** 2))

@@ -7,10 +7,8 @@ import engines
 from engines import DeviceError
 from engines.gpu import gpu
 from tracker import weights
-from tracker.demo import Scene
 from tracker.parity import parity
 from tracker.pose import PoseNet
-from tracker.types import Detection, Frame
 
 pytestmark = [
     pytest.mark.gpu,
@@ -27,23 +25,11 @@ def load(backend, precision):
         pytest.skip(str(error))
 
 
-@pytest.fixture(scope="module")
-def people():
-    scene = Scene(seed=4, n_people=4, n_frames=60)
-    return [
-        (
-            Frame(scene.render(i), i, i / 30),
-            [Detection(p.box, 1.0) for p in scene.truth(i) if p.seen > 0.5],
-        )
-        for i in range(0, 60, 6)
-    ]
-
-
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_poses_are_those_of_the_cpu(backend, precision, people):
+def test_poses_are_those_of_the_cpu(backend, precision, drawn_people):
     reference = PoseNet.load(device="cpu")
-    found = parity(reference, load(backend, precision), people)
+    found = parity(reference, load(backend, precision), drawn_people)
     assert found.px_p99 < 0.25
     assert found.kl_p99 < 1e-2
 

@@ -225,10 +225,11 @@ def _free_sizes(path: Path, cache: Path) -> Path:
         model = onnx.load(path)
     except (OSError, DecodeError) as error:
         raise DataError(f"{path} cannot be read as a detector (.onnx): {error}") from error
-    for value in (*model.graph.input, *model.graph.output):
-        for axis, side in enumerate(value.type.tensor_type.shape.dim):
-            if axis in (1, 2, 3) and side.dim_value not in (3, 5):
-                side.dim_param = f"{value.name}_{axis}"
+    pictures = [(value, (2, 3)) for value in model.graph.input]
+    maps = [(value, (1, 2)) for value in model.graph.output]
+    for value, sides in pictures + maps:
+        for axis in sides:
+            value.type.tensor_type.shape.dim[axis].dim_param = f"{value.name}_{axis}"
     del model.graph.value_info[:]  # shapes inferred from the old sizes
     cache.mkdir(parents=True, exist_ok=True)
     free = cache / f"{path.stem}-any-size.onnx"
