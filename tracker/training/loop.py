@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tracker.errors import TrackerError
 from tracker.training.curves import draw_curves
+from tracker.training.optimizer import MuonAdamW
 
 T = TypeVar("T")
 Net = TypeVar("Net", bound=nn.Module)
@@ -54,13 +55,7 @@ class Trainer(Generic[Net]):
         self.folder = folder
         self.batch_size = batch_size
         self.average = deepcopy(task.net).eval().requires_grad_(False)
-        decayed = [p for p in task.net.parameters() if p.ndim > 1]
-        kept = [p for p in task.net.parameters() if p.ndim <= 1]
-        groups = [
-            {"params": decayed, "weight_decay": weight_decay},
-            {"params": kept, "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=1e-3)
+        self.optimizer = MuonAdamW(task.net, weight_decay)
         self.seen = 0
         self.step = 0
         self._bad_steps = 0
@@ -127,17 +122,15 @@ class Trainer(Generic[Net]):
 
     def _update(self, batch: Any) -> dict[str, float]:
         rate = self.task.learning_rate(self.seen)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (self.step + 1) / 300)
         self.task.net.train()
         parts = self.task.loss(batch, self.seen)
         loss = torch.stack(list(parts.values())).sum()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.task.net.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.task.net.parameters(), 5.0)
         self._bear(bool(torch.isfinite(norm)))
         if torch.isfinite(norm):
-            self.optimizer.step()
+            self.optimizer.step(rate * min(1.0, (self.step + 1) / 300))
         self.step += 1
         self.seen += self.batch_size
         self._follow()
