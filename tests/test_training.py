@@ -13,7 +13,7 @@ from tracker.detector import Detector
 from tracker.errors import WeightsError
 from tracker.latents import sobol_latents
 from tracker.nets.detector import DetectorConfig, DetectorModule
-from tracker.nets.pose import PoseModule
+from tracker.nets.pose import PoseConfig, PoseModule
 from tracker.pose import PoseNet
 from tracker.training.detector import DetectorBatch, anchor_points, assign, detection_losses
 from tracker.training.loop import ahead
@@ -83,6 +83,31 @@ def test_a_changed_sampler_takes_what_fits_and_a_changed_backbone_is_refused(
     state["net.heatmap.weight"] = np.zeros((3, 64, 1, 1), np.float32)
     with pytest.raises(WeightsError, match=r"lacks 1 parameters .* heatmap\.weight"):
         restore(new, tmp_path / "old.onnx")
+
+
+def test_a_deeper_network_starts_as_the_one_it_grew_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    old, new = PoseModule(), PoseModule(PoseConfig(blocks=(2, 3, 4, 2)))
+    for parameter in old.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    state = {f"net.{name}": value.numpy() for name, value in old.state_dict().items()}
+    monkeypatch.setattr("tracker.training.publish.load_state", lambda path: state)
+    restore(new, tmp_path / "old.onnx")
+    image = 255 * torch.rand(2, 3, 64, 64)
+    for grown, due in zip(new.look(image), old.look(image), strict=True):
+        torch.testing.assert_close(grown, due)
+
+    # A part of a block that is there, or the first of a stage, may not be missing.
+    for name in (
+        "net.backbone.stages.1.1.first.0.weight",
+        "net.backbone.stages.1.0.first.0.weight",
+    ):
+        kept = state.pop(name)
+        with pytest.raises(WeightsError, match="lacks 1 parameters"):
+            restore(new, tmp_path / "old.onnx")
+        state[name] = kept
 
 
 def test_train_and_run_a_detector(data: Path, tmp_path: Path) -> None:

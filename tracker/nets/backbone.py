@@ -21,6 +21,9 @@ class Residual(nn.Module):
         self.second = conv_bn(n_out, n_out)
         same = stride == 1 and n_in == n_out
         self.skip = nn.Identity() if same else conv_bn(n_in, n_out, kernel=1, stride=stride)
+        if same:
+            # Starts as the identity (Goyal et al. 2017), so that a trained network can grow deeper.
+            nn.init.zeros_(self.second.get_parameter("1.weight"))
 
     def forward(self, x: Float[Tensor, "B c h w"]) -> Float[Tensor, "B C H W"]:
         y = self.second(torch.relu(self.first(x)))
