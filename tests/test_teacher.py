@@ -16,7 +16,15 @@ from tracker.nets.detector import STRIDES
 from tracker.skeleton import COCO17
 from tracker.training.augment import CropAugment, augment_crop
 from tracker.training.data import DataError, Images, Split, held_out
-from tracker.training.detector import DetectorBatch, anchor_points, detection_losses
+from tracker.training.detector import (
+    DetectorBatch,
+    DetectorRecipe,
+    DetectorStage,
+    DetectorTask,
+    anchor_points,
+    detection_losses,
+    hint_loss,
+)
 from tracker.training.pose import PoseSource, collate
 from tracker.training.synthetic import write_split
 from tracker.training.teacher import DenseTeacher, TeacherMaps, believe, peaks, teacher_labels
@@ -157,16 +165,16 @@ def detector(tmp_path: Path) -> DenseTeacher:
     ).tolist()
     slope = 11 / (white - black)
     nodes, constants, shapes = [], {}, {}
-    for stride in STRIDES:
+    for stride, inside in zip(STRIDES, DenseTeacher.FEATURES, strict=True):
         weight, bias = np.zeros((5, 3, stride, stride), np.float32), np.zeros(5, np.float32)
         bias[:] = [-9.0, 0.0, 0.0, 30.0, 40.0]
         if stride == 16:
             weight[0, 0], bias[0] = slope / stride**2, 2 - slope * white
         constants |= {f"w{stride}": weight, f"b{stride}": bias}
         taken = ["image", f"w{stride}", f"b{stride}"]
-        nodes += [helper.make_node("Conv", taken, [f"c{stride}"], strides=[stride, stride])]
+        nodes += [helper.make_node("Conv", taken, [inside], strides=[stride, stride])]
         last = [f"stride{stride}"]
-        nodes += [helper.make_node("Transpose", [f"c{stride}"], last, perm=[0, 2, 3, 1])]
+        nodes += [helper.make_node("Transpose", [inside], last, perm=[0, 2, 3, 1])]
         shapes |= {f"stride{stride}": [1, 64 // stride, 64 // stride, 5]}
     path = graphs.write(
         tmp_path / "teacher.onnx", nodes, {"image": [1, 3, 64, 64]}, shapes, constants
@@ -188,6 +196,37 @@ def test_a_detector_teaches_in_the_order_of_our_own_cells(
     assert taught.box[1, best].tolist() == [32.0, 16.0, 62.0, 56.0]
     assert taught.score[1, best] == pytest.approx(1 / (1 + np.exp(-2)), abs=1e-5)
     assert taught.score[0].max() < 0.001
+
+
+def test_a_detector_shows_its_features_fine_to_coarse(detector: DenseTeacher) -> None:
+    canvas = np.zeros((2, 64, 64, 3), np.uint8)
+    canvas[1, 16:32, 32:48] = 255
+    taught = detector(canvas)
+    assert detector.widths == (5, 5, 5)
+    told = torch.cat([level[:, 0].flatten(1) for level in taught.features], dim=1)
+    torch.testing.assert_close(told.sigmoid(), taught.score)
+
+
+def test_who_tells_all_features_has_nothing_to_learn(detector: DenseTeacher) -> None:
+    canvas = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3)).astype(np.uint8)
+    due = [level + torch.randn_like(level) for level in detector(canvas).features]
+    spread = [torch.std_mean(level, dim=(0, 2, 3), keepdim=True) for level in due]
+    told = [(level - mean) / std for level, (std, mean) in zip(due, spread, strict=True)]
+    assert hint_loss(told, due) < 1e-4
+    assert hint_loss([0 * level for level in told], due) == pytest.approx(1, abs=0.05)
+
+
+def test_hints_shape_the_features_and_fade(split: Split, detector: DenseTeacher) -> None:
+    recipe = DetectorRecipe(stages=(DetectorStage(100, (64,)),), batch=2, synthetic=0.0)
+    task = DetectorTask(recipe, split.folder, split.folder, teacher=detector)
+    batch = task.batch(0, 0)
+    parts = [task.loss(batch, seen)["hint"].detach() for seen in (0, 50, 100)]
+    assert parts[1] == pytest.approx(float(parts[0]) / 2, rel=0.1)
+    assert parts[2] == 0
+    task.loss(batch, 0)["hint"].backward()
+    detector_net = task.net.detector
+    assert all(p.grad is not None for p in detector_net.backbone.parameters())
+    assert all(p.grad is None for p in detector_net.score.parameters())
 
 
 def test_cells_learn_from_the_surer_of_label_and_teacher(detector: DenseTeacher) -> None:

@@ -70,8 +70,16 @@ class DetectorModule(nn.Module):
     def forward(
         self, image: Float[Tensor, "B 3 h w"]
     ) -> tuple[Float[Tensor, "B N 4"], Float[Tensor, "B N"]]:
+        return self.read(self.levels(image))
+
+    def levels(self, image: Float[Tensor, "B 3 h w"]) -> list[Tensor]:
+        """Features at strides 8, 16 and 32, (B, c, h, w) each."""
+        return self.pyramid(self.backbone(image))
+
+    def read(self, levels: list[Tensor]) -> tuple[Float[Tensor, "B N 4"], Float[Tensor, "B N"]]:
+        """Boxes (input px) and score logits of all cells, fine to coarse."""
         boxes, logits = [], []
-        for level, stride in zip(self.pyramid(self.backbone(image)), STRIDES, strict=True):
+        for level, stride in zip(levels, STRIDES, strict=True):
             centre = stride * cell_centres(level.float())
             # Distances to the four sides in units of four strides, kept positive and tame by exp.
             raw = self.sides(level).float().flatten(2).transpose(1, 2)  # (B, hw, 4)

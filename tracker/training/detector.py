@@ -2,16 +2,18 @@
 
 Cells learn from the people they already fit best (task-aligned assignment, TOOD, arXiv
 2108.07755): for each person the ten cells of largest √score·IoU⁶ inside the box are positive. With
-a teacher, every cell also learns what a trained detector says there of the very same canvas.
+a teacher, every cell also learns what a trained detector says there of the very same canvas, and
+its features learn to tell the teacher's (docs/adr/0066).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from tracker.nets.backbone import cell_centres
 from tracker.nets.detector import STRIDES, DetectorConfig, DetectorModule
@@ -76,9 +78,19 @@ class DetectorBatch:
 
     def to(self, device: str) -> "DetectorBatch":
         tensors = (self.image, self.box, self.exists, self.ignore)
-        taught = None if self.taught is None else Taught(*(t.to(device) for t in self.taught))
+        taught = None if self.taught is None else self.taught.to(device)
         image, box, exists, ignore = (t.to(device, non_blocking=True) for t in tensors)
         return DetectorBatch(image, box, exists, ignore, taught)
+
+
+class Pupil(nn.Module):
+    """A detector, and layers that say what its features are in those of a teacher."""
+
+    def __init__(self, detector: DetectorModule, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.detector = detector
+        n_features = detector.pyramid.lateral[0].get_parameter("0.weight").shape[0]
+        self.translate = nn.ModuleList(nn.Conv2d(n_features, width, 1) for width in widths)
 
 
 class DetectorTask:
@@ -101,7 +113,8 @@ class DetectorTask:
         self.device = device
         self.teacher = teacher
         self.total = sum(stage.images for stage in recipe.stages)
-        self.net = channels_last(DetectorModule(recipe.net).to(device))
+        widths = () if teacher is None else teacher.widths
+        self.net = channels_last(Pupil(DetectorModule(recipe.net), widths).to(device))
 
     def learning_rate(self, seen: int) -> float:
         return cosine(seen / self.total, self.recipe.learning_rate, 1e-5)
@@ -130,9 +143,16 @@ class DetectorTask:
     def loss(self, batch: DetectorBatch, seen: int) -> dict[str, Tensor]:
         batch = batch.to(self.device)
         with torch.autocast(self.device, dtype=torch.bfloat16):
-            box, logit = self.net(batch.image)
+            levels = self.net.detector.levels(batch.image)
+            box, logit = self.net.detector.read(levels)
+            # Of a detector trained without a teacher's features none are asked for.
+            said = [layer(level) for layer, level in zip(self.net.translate, levels, strict=False)]
         size = batch.image.shape[-1]
-        return detection_losses(box, logit, anchor_points(size, size, logit), batch)
+        parts = detection_losses(box, logit, anchor_points(size, size, logit), batch)
+        if batch.taught is not None and said:
+            fading = max(1 - seen / self.total, 0.0)
+            parts["hint"] = 0.5 * fading * hint_loss(said, batch.taught.features)
+        return parts
 
 
 def without_people(scene: Scene, least: int = 64) -> Scene:
@@ -182,6 +202,18 @@ def detection_losses(
     focus = (logit.sigmoid() - quality).abs() ** 1.5
     score_loss = (cross_entropy * focus.detach() * counted).sum() / total
     return {"score": score_loss, "box": 2.0 * box_loss}
+
+
+def hint_loss(said: Sequence[Tensor], due: Sequence[Tensor]) -> Float[Tensor, ""]:
+    """Mean squared error of a teacher's features, each channel in units of its spread in the batch.
+
+    Every cell of every level tells 64 numbers, where boxes and scores tell little of most cells.
+    """
+    errors = []
+    for ours, theirs in zip(said, due, strict=True):
+        spread, mean = torch.std_mean(theirs, dim=(0, 2, 3), keepdim=True)
+        errors.append((ours.float() - (theirs - mean) / (spread + 1e-3)).square().mean())
+    return torch.stack(errors).mean()
 
 
 @torch.no_grad()

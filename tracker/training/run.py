@@ -50,7 +50,9 @@ def train_pose(run: Run) -> Path:
     teacher = NcnnHeatmaps(run.teacher) if run.teacher is not None else None
     task = PoseTask(recipe, run.data, run.cache, run.device, teacher)
     start = _start(run, "pose")
-    trainer = _train(task, run, recipe.batch, start)
+    if start is not None:
+        restore(task.net, start.path)
+    trainer = _train(task, run, recipe.batch)
     return publish_pose(
         trainer.average.cpu(), run.data, run.cache, run.out, run.name, recipe, trainer.seen, start
     )
@@ -65,10 +67,12 @@ def train_detector(run: Run) -> Path:
     task = DetectorTask(recipe, run.data, run.cache, run.device, teacher)
     backbone = weights.find("pose", run.backbone_from) if run.backbone_from is not None else None
     if backbone is not None:
-        restore(task.net.backbone, backbone.path, "backbone.")
+        restore(task.net.detector.backbone, backbone.path, "backbone.")
     start = _start(run, "detector")
-    trainer = _train(task, run, recipe.batch, start)
-    net = trainer.average.cpu()
+    if start is not None:
+        restore(task.net.detector, start.path)
+    trainer = _train(task, run, recipe.batch)
+    net = trainer.average.detector.cpu()
     return publish_detector(
         net, run.data, run.cache, run.out, run.name, recipe, trainer.seen, start, backbone
     )
@@ -82,10 +86,8 @@ def _start(run: Run, kind: weights.Kind) -> weights.Weights | None:
     return None if run.start_from is None else weights.find(kind, run.start_from)
 
 
-def _train(task: Task[Net], run: Run, batch: int, start: weights.Weights | None) -> Trainer[Net]:
+def _train(task: Task[Net], run: Run, batch: int) -> Trainer[Net]:
     torch.set_num_threads(1)  # more collapse as soon as anything else runs on the machine
-    if start is not None:
-        restore(task.net, start.path)
     trainer = Trainer(task, run.out, batch)
     if trainer.resume():
         logging.info("going on from %s after %d samples", run.out, trainer.seen)

@@ -185,6 +185,12 @@ class Taught(NamedTuple):
     box: Float[Tensor, "B N 4"]
     """Canvas px."""
     score: Float[Tensor, "B N"]
+    features: tuple[Float[Tensor, "B c h w"], ...] = ()
+    """What its heads look at, fine to coarse; of a file without these names none."""
+
+    def to(self, device: str) -> "Taught":
+        features = tuple(level.to(device) for level in self.features)
+        return Taught(self.box.to(device), self.score.to(device), features)
 
 
 class DenseTeacher:
@@ -196,31 +202,42 @@ class DenseTeacher:
 
     MEAN = np.array([103.53, 116.28, 123.675], np.float32)
     SPREAD = np.array([57.375, 57.12, 58.395], np.float32)
+    FEATURES = tuple(
+        f"/model/neck/out_convs.{level}/pointwise_conv/activate/Mul_output_0" for level in range(3)
+    )
 
     def __init__(self, path: Path, cache: Path) -> None:
         self.engine = engines.load(_free_sizes(path, cache), "cpu", threads=1)
         (image,) = self.engine.inputs
         self.name = image.name
+        blank = self(np.zeros((1, 64, 64, 3), np.uint8))
+        self.widths = tuple(level.shape[1] for level in blank.features)
+        """Channels of its features."""
 
     def __call__(self, canvas: UInt8[np.ndarray, "B size size 3"]) -> Taught:
         """Ask about RGB canvases whose side is a multiple of 32 px."""
         image = (canvas[..., ::-1].astype(np.float32) - self.MEAN) / self.SPREAD
         answers = [self._ask(view) for view in image.transpose(0, 3, 1, 2)[:, None]]
-        box, score = (torch.from_numpy(np.stack(part)) for part in zip(*answers, strict=True))
-        return Taught(box, score)
+        parts = (torch.from_numpy(np.stack(part)) for part in zip(*answers, strict=True))
+        box, score, *features = parts
+        return Taught(box, score, tuple(features))
 
-    def _ask(self, view: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """All cells of one canvas, fine to coarse: boxes and scores."""
-        maps = self.engine({self.name: np.ascontiguousarray(view)}).values()
-        by_stride = sorted((found[0] for found in maps), key=len, reverse=True)
-        cells = np.concatenate([found.reshape(-1, 5) for found in by_stride])
-        corner = np.concatenate([_corners(len(found), view.shape[-1]) for found in by_stride])
+    def _ask(self, view: np.ndarray) -> tuple[np.ndarray, ...]:
+        """All cells of one canvas, fine to coarse: boxes and scores; then its features."""
+        found = self.engine({self.name: np.ascontiguousarray(view)})
+        features = [found.pop(name)[0] for name in self.FEATURES if name in found]
+        by_stride = sorted((maps[0] for maps in found.values()), key=len, reverse=True)
+        cells = np.concatenate([maps.reshape(-1, 5) for maps in by_stride])
+        corner = np.concatenate([_corners(len(maps), view.shape[-1]) for maps in by_stride])
         box = np.concatenate([corner - cells[:, 1:3], corner + cells[:, 3:]], axis=1)
-        return box.astype(np.float32), expit(cells[:, 0])
+        return box.astype(np.float32), expit(cells[:, 0]), *features
 
 
 def _free_sizes(path: Path, cache: Path) -> Path:
-    """The same network for pictures of any size: it is all convolutions, only its file says 320."""
+    """The same network for pictures of any size: it is all convolutions, only its file says 320.
+
+    It also gives its features, where it has them.
+    """
     try:
         model = onnx.load(path)
     except (OSError, DecodeError) as error:
@@ -230,6 +247,12 @@ def _free_sizes(path: Path, cache: Path) -> Path:
     for value, sides in pictures + maps:
         for axis in sides:
             value.type.tensor_type.shape.dim[axis].dim_param = f"{value.name}_{axis}"
+    inside = {name for node in model.graph.node for name in node.output}
+    for name in DenseTeacher.FEATURES:
+        if name in inside:
+            kind = onnx.TensorProto.FLOAT
+            shape = [f"{name}_{axis}" for axis in range(4)]
+            model.graph.output.append(onnx.helper.make_tensor_value_info(name, kind, shape))
     del model.graph.value_info[:]  # shapes inferred from the old sizes
     cache.mkdir(parents=True, exist_ok=True)
     free = cache / f"{path.stem}-any-size.onnx"
