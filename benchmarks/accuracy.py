@@ -45,7 +45,6 @@ Keys of the JSON; below them, a source of pictures or `all`, which is every pers
   finds, at its own threshold, in views where nobody is (`benchmarks.person_free`).
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,7 +58,7 @@ from rich.console import Console
 from rich.progress import track as progress
 from rich.table import Column, Table
 
-from benchmarks.environment import environment
+from benchmarks.environment import environment, store
 from benchmarks.honesty import (
     GRID,
     LEVELS,
@@ -73,6 +72,7 @@ from benchmarks.person_free import false_people
 from benchmarks.rivals import Eyes, Fitted, Seen, calibration_people, fitted_net, methods
 from tracker import weights
 from tracker.detector import Detector
+from tracker.geometry import person_area
 from tracker.metrics import best_answer, coverage, expected_oks, squared_mahalanobis
 from tracker.mixture import log_density, marginal, reduce_hypotheses
 from tracker.pose import PoseNet
@@ -151,8 +151,7 @@ def main(
     show(result)
     if json_path is not None:
         record = {"split": split, "seed": seed, **result, "environment": environment()}
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        store(json_path, record)
     if plots is not None:
         from benchmarks.calibration_plots import draw
 
@@ -246,7 +245,7 @@ def compare(
 
 def best_guess(person: Label, mixture: Mixture) -> Guess:
     """The answer of a mixture; its score is the OKS that the mixture expects of it."""
-    return Guess(person.image, *answer(mixture, box_area(person.box)))
+    return Guess(person.image, *answer(mixture, float(person_area(person.box))))
 
 
 def answer(mixture: Mixture, area: float) -> tuple[Float[np.ndarray, "J 2"], float]:
@@ -261,7 +260,7 @@ def label(split: Split, row: int) -> Label:
     return Label(
         int(split["person_img"][row]),
         box,
-        float(split["person_area"][row]) or box_area(box),
+        float(split["person_area"][row]) or float(person_area(box)),
         bool(split["person_crowd"][row]),
         split["person_keypoints"][row, :, :2].astype(np.float64),
         split["person_keypoints"][row, :, 2] > 0,
@@ -281,18 +280,13 @@ def sources(split: Split, labels: Sequence[Label]) -> dict[str, list[int]]:
 
 def guess(image: int, pose: PoseMixture) -> Guess:
     """The network's answer; its score is what it promises, times that of the box."""
-    keypoints, promised = answer(pose.mixture, box_area(pose.detection.box))
+    keypoints, promised = answer(pose.mixture, float(person_area(pose.detection.box)))
     return Guess(image, keypoints, pose.detection.score * promised)
 
 
 def reported(pose: PoseMixture) -> PoseMixture:
     """As the tracker sees it: near hypotheses made one."""
     return replace(pose, mixture=reduce_hypotheses(pose.mixture))
-
-
-def box_area(box: Float[np.ndarray, "4"]) -> float:
-    """COCO's areas are of the silhouette, about half of the box's."""
-    return 0.5 * float((box[2:] - box[:2]).prod())
 
 
 def placement(people: Sequence[Label], guesses: Sequence[Guess]) -> dict[str, Any]:
@@ -479,8 +473,7 @@ def _percent(coverage: dict[str, Any] | None) -> str:
 def write_card(found: weights.Weights, split: str, **metrics: Any) -> None:
     """Put the numbers where people look for them."""
     card = found.card | {"metrics": {"split": split, **metrics}}
-    path = found.path.with_suffix(".json")
-    path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    store(found.path.with_suffix(".json"), card)
 
 
 if __name__ == "__main__":

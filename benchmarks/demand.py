@@ -7,7 +7,6 @@ The whole pipeline with fixed intervals and on demand, on the drawn demo scene a
 since machines are shared; one thread for each network makes it comparable.
 """
 
-import json as json_format
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.environment import environment
+from benchmarks.environment import environment, store
 from benchmarks.tracking.clips import CAMPUS_FPS, VIDEO
 from benchmarks.tracking.ours import as_people
 from tracker.demo import Scene
@@ -100,8 +99,7 @@ def main(seeds: tuple[int, ...] = (0,), json: Path | None = None) -> None:
         outcomes += told
     if json is not None:
         record = {"outcomes": [asdict(one) for one in outcomes], **environment()}
-        json.parent.mkdir(parents=True, exist_ok=True)
-        json.write_text(json_format.dumps(record, indent=1) + "\n")
+        store(json, record)
 
 
 def clips(seeds: Sequence[int]) -> Iterator[Clip]:

@@ -8,7 +8,6 @@ by this project, with pictures that its networks may have learnt from: the numbe
 parts work together, not how well they do on photographs.
 """
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -18,9 +17,9 @@ import numpy as np
 import tyro
 from jaxtyping import Bool, Float
 
-from benchmarks.environment import environment
+from benchmarks.environment import environment, store
 from tracker.demo import Scene, TruePerson
-from tracker.geometry import box_around
+from tracker.geometry import box_around, person_area
 from tracker.metrics import IdentityScore, coverage, squared_mahalanobis
 from tracker.pipeline import PoseTracker
 from tracker.skeleton import COCO17
@@ -98,7 +97,7 @@ def main(
     _print(result)
     if json is not None:
         looked = {"most_poses": most_poses, "looks_per_frame": looks_per_frame}
-        _store(json, {"scene": asdict(scene), "result": asdict(result), **looked, **environment()})
+        store(json, {"scene": asdict(scene), "result": asdict(result), **looked, **environment()})
 
 
 def evaluate(scene: Scene, follow: Callable[[Frame], TrackedFrame]) -> DemoResult:
@@ -148,11 +147,10 @@ def compare(
 
 
 def _area(person: TruePerson) -> float:
-    """About what COCO would measure inside the outline: half of the box, px²."""
     # The true box ends at the edge of the picture, the keypoints do not.
     around = box_around(person.keypoints, margin=0.0)
     low, high = np.minimum(person.box, around)[:2], np.maximum(person.box, around)[2:]
-    return float(0.5 * (high - low).prod())
+    return float(person_area(np.concatenate([low, high])))
 
 
 def error_bars(compared: Sequence[Comparison], *, visible: bool) -> ErrorBars:
@@ -186,11 +184,6 @@ def _print(result: DemoResult) -> None:
             f"  {name:<20} {bars.keypoints:>6} {bars.median_error_px:>11.2f} px"
             f" {bars.coverage_50:>9.1%} {bars.coverage_95:>9.1%} {bars.mean_nees:>12.2f}"
         )
-
-
-def _store(path: Path, record: dict[str, object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":

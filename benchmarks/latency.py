@@ -12,7 +12,6 @@ clock and processor time are both kept: the second says what the work costs, the
 sees. Ours carries mixtures, covariances, association and filter; the peers give points alone.
 """
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -25,7 +24,7 @@ from rich.console import Console
 from rich.progress import track as progress
 from rich.table import Table
 
-from benchmarks.environment import environment
+from benchmarks.environment import environment, store
 from benchmarks.latency_peers import Contestant, Ours, Places
 from engines.errors import DeviceError
 from tracker.bench import Clip, Percentiles, demo_clip
@@ -103,8 +102,7 @@ def main(
             "ratios": ratios(timings),
             **environment(),
         }
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        store(json_path, record)
 
 
 def ours(threads: int, detect_every: int, *, bf16: bool) -> list[Ours]:

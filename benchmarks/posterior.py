@@ -21,7 +21,6 @@ over true mass) and `uncalibrated` (the same without calibration). `twice` is ou
 many points as it was trained with. The file is written anew after each training.
 """
 
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +40,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from benchmarks.environment import environment
+from benchmarks.environment import environment, store
 from benchmarks.figures import MIRROR, NAMES, Truth, draw_labels, make_figures
 from benchmarks.posterior_metrics import LEVELS, Predicted, Scores, reliability, score, summary
 from tracker.latents import LATENT_DIM, sobol_latents
@@ -418,8 +417,7 @@ def main(
             record["methods"] = {n: over_seeds(some) for n, some in in_order.items()}
             print(f"{name}, seed {seed}: {record['cpu_seconds']:.0f} s of CPU so far", flush=True)
             if json_path is not None:
-                json_path.parent.mkdir(parents=True, exist_ok=True)
-                json_path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+                store(json_path, record)
     show(record["methods"])
     if plots is not None:
         draw(record["methods"], plots)

@@ -25,12 +25,12 @@ from rich.progress import track as progress
 from rich.table import Table
 
 from benchmarks.accuracy import guess, honesty, in_the_wild, label, placement
+from benchmarks.environment import environment, store
 from engines.errors import DeviceError
 from engines.quantise import ranges
 from tracker import weights
 from tracker.crops import crop_box, cut, letterbox
 from tracker.detector import Detector
-from tracker.environment import environment
 from tracker.parity import compare
 from tracker.pose import PoseNet
 from tracker.training.data import HUMAN, Split, beside_box
@@ -106,8 +106,7 @@ def main(
     show(result)
     if json_path is not None:
         record = {"split": split, "batch": BATCH, "engines": result, **environment()}
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        store(json_path, record)
 
 
 def write_ranges(data: Path, pose: str, detector: str) -> None:

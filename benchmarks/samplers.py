@@ -11,7 +11,6 @@ towards its higher neighbours, as most toolboxes decode) with the scores of plac
 `benchmarks.accuracy`.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +22,7 @@ from rich.progress import track as progress
 from rich.table import Table
 
 from benchmarks.accuracy import Guess, guess, honesty, label, placement, sources
-from benchmarks.environment import environment
+from benchmarks.environment import environment, store
 from benchmarks.honesty import LEVELS
 from tracker import foreign
 from tracker.crops import crop_box, cut, image_from_net
@@ -72,8 +71,7 @@ def main(
     show(result)
     if json_path is not None:
         record = {"split": split, **result, "environment": environment()}
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        store(json_path, record)
 
 
 def highest(net: HeatmapNet, split: Split, image: int, box: Float[np.ndarray, "4"]) -> Guess:

@@ -8,6 +8,11 @@ EngineError
 """
 
 
+def one_line(text: object) -> str:
+    """What a library said, without its line breaks; some say pages."""
+    return " ".join(str(text).split())[:500]
+
+
 class EngineError(Exception):
     """A network cannot be loaded or run: one line that says what came, what was due, what to do."""
 

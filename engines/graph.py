@@ -15,6 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.backends import Precision
+from engines.engine import TensorSpec
 from engines.errors import GraphError
 
 FORBIDDEN = frozenset(
@@ -36,6 +37,13 @@ _LOW: dict[str, int] = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT1
 
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def spec_of(value: onnx.ValueInfoProto) -> TensorSpec:
+    """An input or output of a graph; axes that have a name take any size."""
+    tensor = value.type.tensor_type
+    shape = tuple(None if d.dim_param else d.dim_value for d in tensor.shape.dim)
+    return TensorSpec(value.name, shape, helper.tensor_dtype_to_np_dtype(tensor.elem_type))
 
 
 def simplified(path: Path) -> onnx.ModelProto:

@@ -11,10 +11,10 @@ import numpy as np
 import onnx
 
 from engines.backends import Precision
-from engines.engine import Arrays, TensorSpec, check_inputs
-from engines.errors import DeviceError, EngineError, GraphError
-from engines.graph import simplified, split
-from engines.ort import usable_cores
+from engines.cpu import usable_cores
+from engines.engine import Arrays, check_inputs
+from engines.errors import DeviceError, EngineError, GraphError, one_line
+from engines.graph import simplified, spec_of, split
 
 try:
     import openvino as ov
@@ -54,10 +54,10 @@ class OpenvinoEngine:
             ]
         except RuntimeError as error:
             raise GraphError(
-                f"{path} is not a graph that OpenVINO can run: {' '.join(str(error).split())}"
+                f"{path} is not a graph that OpenVINO can run: {one_line(error)}"
             ) from error
-        self.inputs = tuple(map(_spec, model.graph.input))
-        self.outputs = tuple(map(_spec, model.graph.output))
+        self.inputs = tuple(map(spec_of, model.graph.input))
+        self.outputs = tuple(map(spec_of, model.graph.output))
         self._lock = threading.Lock()
 
     def describe(self) -> str:
@@ -74,7 +74,7 @@ class OpenvinoEngine:
                     known |= part(known)
         except RuntimeError as error:
             raise EngineError(
-                f"{self._name} failed on {self.describe()}: {' '.join(str(error).split())}"
+                f"{self._name} failed on {self.describe()}: {one_line(error)}"
             ) from error
         return {spec.name: known[spec.name] for spec in self.outputs}
 
@@ -107,9 +107,3 @@ class _Part:
 
 def _precisions(core: "ov.Core") -> list[str]:
     return list(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-
-
-def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
-    tensor = value.type.tensor_type
-    shape = tuple(None if d.dim_param else d.dim_value for d in tensor.shape.dim)
-    return TensorSpec(value.name, shape, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))

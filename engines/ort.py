@@ -1,6 +1,5 @@
 """ONNX Runtime: the reference engine, and the one that needs nothing but a CPU."""
 
-import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -8,8 +7,9 @@ import numpy as np
 import onnxruntime as ort
 
 from engines.backends import Precision, Ranges
+from engines.cpu import usable_cores
 from engines.engine import Arrays, TensorSpec, check_inputs
-from engines.errors import DeviceError, EngineError, GraphError
+from engines.errors import DeviceError, EngineError, GraphError, one_line
 
 _DTYPES = {
     "tensor(float)": np.float32,
@@ -64,7 +64,7 @@ class OrtEngine:
             outputs = self._session.run(names, dict(inputs))
         except Exception as error:
             raise EngineError(
-                f"{self._name} failed on {self.describe()}: {_line(error)}"
+                f"{self._name} failed on {self.describe()}: {one_line(error)}"
             ) from error
         return dict(zip(names, outputs, strict=True))
 
@@ -103,7 +103,7 @@ def _rewritten(path: Path, precision: Precision, ranges: Ranges | None) -> bytes
 
 
 def _not_a_graph(path: Path, error: Exception) -> GraphError:
-    return GraphError(f"{path} is not a graph that ONNX Runtime can run: {_line(error)}")
+    return GraphError(f"{path} is not a graph that ONNX Runtime can run: {one_line(error)}")
 
 
 def _open(path: Path, device: str, threads: int, graph: bytes | None) -> ort.InferenceSession:
@@ -125,19 +125,8 @@ def _open(path: Path, device: str, threads: int, graph: bytes | None) -> ort.Inf
     return session
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
 def _spec(node: ort.NodeArg) -> TensorSpec:
     if node.type not in _DTYPES:
         raise GraphError(f"{node.name} is a {node.type}, known are {', '.join(_DTYPES)}")
     shape = tuple(size if isinstance(size, int) else None for size in node.shape)
     return TensorSpec(node.name, shape, np.dtype(_DTYPES[node.type]))
-
-
-def usable_cores() -> int:
-    """Those that this process may use, where the system says; else all."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

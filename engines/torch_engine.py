@@ -13,8 +13,8 @@ import numpy as np
 
 from engines.backends import Precision
 from engines.engine import TensorSpec, bucket, check_inputs
-from engines.errors import DeviceError, EngineError
-from engines.graph import lowered
+from engines.errors import DeviceError, EngineError, one_line
+from engines.graph import lowered, spec_of
 
 try:
     import torch
@@ -59,8 +59,8 @@ class TorchEngine:
             raise DeviceError(f"{mode} needs CUDA; on the CPU torch runs eager or compiled")
         self._name, self._device, self._precision, self._mode = path.name, device, precision, mode
         self._model = lowered(path, precision)
-        self.inputs = tuple(map(_spec, self._model.graph.input))
-        self.outputs = tuple(map(_spec, self._model.graph.output))
+        self.inputs = tuple(map(spec_of, self._model.graph.input))
+        self.outputs = tuple(map(spec_of, self._model.graph.output))
         self._programs: dict[tuple[tuple[int, ...], ...], _Program] = {}
         self._lock = threading.Lock()
         self.views = views_on(device)
@@ -145,7 +145,7 @@ def _accelerated(module: Any, inputs: list[Any], mode: Mode) -> Callable[[], Any
         module(*inputs)
         return _recorded(module, inputs) if "graphs" in mode else lambda: module(*inputs)
     except Exception as error:  # torch has many kinds, all derived from Exception alone
-        raise EngineError(f"torch ({mode}) failed: {' '.join(str(error).split())[:500]}") from error
+        raise EngineError(f"torch ({mode}) failed: {one_line(error)}") from error
 
 
 def _recorded(module: Any, inputs: list[Any]) -> Callable[[], Any]:
@@ -172,11 +172,3 @@ def _stand_in(x: Any) -> np.ndarray:
     if isinstance(x, np.ndarray):
         return x
     return np.broadcast_to(np.zeros((), str(x.dtype).removeprefix("torch.")), tuple(x.shape))
-
-
-def _spec(value: Any) -> TensorSpec:
-    import onnx
-
-    tensor = value.type.tensor_type
-    shape = tuple(None if d.dim_param else d.dim_value for d in tensor.shape.dim)
-    return TensorSpec(value.name, shape, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))

@@ -6,7 +6,7 @@ and TensorRT 11.0, 2.14 to torch 2.14 and TensorRT 11.1.
 
 from typing import Any
 
-from engines.errors import DeviceError, GraphError
+from engines.errors import DeviceError, GraphError, one_line
 
 
 def compiled(module: Any, inputs: list[Any]) -> Any:
@@ -23,6 +23,4 @@ def compiled(module: Any, inputs: list[Any]) -> Any:
             module, ir="dynamo", inputs=inputs, use_explicit_typing=True, min_block_size=1
         )
     except Exception as error:  # it has many kinds, all derived from Exception alone
-        raise GraphError(
-            f"torch-tensorrt cannot take the graph: {' '.join(str(error).split())[:500]}"
-        ) from error
+        raise GraphError(f"torch-tensorrt cannot take the graph: {one_line(error)}") from error

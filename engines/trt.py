@@ -16,7 +16,7 @@ import numpy as np
 
 from engines.backends import Shapes
 from engines.engine import Arrays, TensorSpec, bucket, check_inputs
-from engines.errors import DeviceError, EngineError, GraphError
+from engines.errors import DeviceError, EngineError, GraphError, one_line
 
 Library = Literal["tensorrt", "rtx"]
 Progress = Callable[[str, int, int], None]
@@ -106,9 +106,7 @@ def _parse(trt: ModuleType, network: Any, journal: Any, graph: bytes, name: Libr
     if parser.parse(graph):
         return
     errors = [parser.get_error(i) for i in range(parser.num_errors)]
-    told = "; ".join(
-        f"{e.node_operator()} {e.node_name()}: {' '.join(e.desc().split())}" for e in errors
-    )
+    told = "; ".join(f"{e.node_operator()} {e.node_name()}: {one_line(e.desc())}" for e in errors)
     raise GraphError(f"{_NAMES[name]} cannot take the graph: {told or journal.last}")
 
 
@@ -128,7 +126,7 @@ def _journal(trt: ModuleType) -> Any:
 
         def log(self, severity: Any, message: str) -> None:
             if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
-                self.last = " ".join(message.split())
+                self.last = one_line(message)
             log.debug("%s", message)
 
     return Journal()

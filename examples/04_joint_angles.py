@@ -20,6 +20,8 @@ def main(table: str) -> None:
     path = Path(table)
     rows = pd.read_csv(path)
     rows = rows[rows["state"] == "confirmed"]  # those that are lost are predictions
+    if rows.empty:
+        sys.exit(f"nobody is in {table}")
     for track_id, of_person in rows.groupby("track_id"):
         person = wide(of_person)
         degrees, error = angle(person, *KNEE)
@@ -79,6 +81,9 @@ def deeplabcut(rows: pd.DataFrame) -> pd.DataFrame:
     table = told.pivot(index="frame", columns=columns, values=["x", "y", "likelihood"])
     table.columns = table.columns.set_names("coords", level=0)
     table = table.reorder_levels([*columns, "coords"], axis=1)
+    # As DeepLabCut has it, a row for every frame. Without a name of the index pandas would take a
+    # first row of people not yet known for one.
+    table = table.reindex(pd.RangeIndex(rows["frame"].max() + 1, name="frame"))
     return table.sort_index(axis=1, level=columns, sort_remaining=False)
 
 
@@ -92,4 +97,4 @@ def _cov(person: pd.DataFrame, keypoint: str) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:] or sys.exit(__doc__))

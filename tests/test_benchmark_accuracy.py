@@ -10,6 +10,7 @@ from scipy.stats import multivariate_normal
 from benchmarks import accuracy
 from benchmarks.accuracy import Guess, Label, honesty, negative_log_likelihood, placement
 from benchmarks.person_free import empty_strip
+from tracker.geometry import person_area
 from tracker.skeleton import COCO17
 from tracker.training.synthetic import write_split
 from tracker.types import Detection, Mixture, PoseMixture
@@ -19,7 +20,7 @@ BOX = np.array([50.0, 20.0, 150.0, 260.0])
 
 def person(rng: np.random.Generator, image: int) -> Label:
     keypoints = rng.uniform(BOX[:2], BOX[2:], (17, 2))
-    return Label(image, BOX, accuracy.box_area(BOX), False, keypoints, np.arange(17) % 5 != 0)
+    return Label(image, BOX, float(person_area(BOX)), False, keypoints, np.arange(17) % 5 != 0)
 
 
 def pose(mean: np.ndarray, std: float) -> PoseMixture:

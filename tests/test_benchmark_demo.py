@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import demo
-from benchmarks.environment import environment
+from benchmarks.environment import environment, store
 from tracker.demo import Scene
 from tracker.metrics import IdentityScore
 from tracker.types import Frame, TrackedFrame
@@ -79,7 +79,7 @@ def test_a_track_without_a_person_is_false_and_a_lost_one_is_not():
 
 def test_a_result_carries_where_it_was_measured(tmp_path):
     result = demo.evaluate(SCENE, Oracle())
-    demo._store(tmp_path / "new" / "demo.json", {"result": asdict(result), **environment()})
+    store(tmp_path / "new" / "demo.json", {"result": asdict(result), **environment()})
     record = json.loads((tmp_path / "new" / "demo.json").read_text())
     assert record["versions"]["numpy"] == np.__version__
     assert record["machine"]["cores"] >= 1

@@ -80,9 +80,26 @@ def test_a_film_becomes_a_table_and_a_video(film, tmp_path, capsys):
     assert re.fullmatch(r"6 frames, 1 person, \d+\.\d FPS, 0 dropped", summary)
 
 
+def test_slow_motion_gives_the_speeds_of_the_world_and_a_slow_video(film, tmp_path):
+    table, video = tmp_path / "people.csv", tmp_path / "people.mp4"
+    arguments = ["--source", str(film), "--csv", str(table), "--save", str(video), "--fps", "240"]
+    assert main(["track", *arguments]) == 0
+    assert read_records(table)[-1].time_s == pytest.approx(5 / 240, abs=1e-6)
+    with av.open(str(video)) as played, av.open(str(film)) as filmed:
+        came, due = ([float(f.time) for f in c.decode(video=0)] for c in (played, filmed))
+    assert came == pytest.approx(due, rel=0.05)
+
+
 def test_without_arguments_the_demo_runs(capsys):
     assert main(["track", "--max-frames", "2"]) == 0
     assert capsys.readouterr().err.startswith("2 frames, ")
+
+
+def test_a_source_needs_no_flag(sources, tmp_path):
+    sources |= {name: fakes.FakeSource(*frames(6)) for name in ("a.mp4", "b.mp4", "c.mp4")}
+    table = tmp_path / "people.csv"
+    assert main(["track", "a.mp4", "b.mp4", "--source", "c.mp4", "--csv", str(table)]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {f"people-{n}.csv" for n in "abc"}
 
 
 def test_quiet_is_quiet(sources, capsys):
@@ -206,11 +223,28 @@ def test_networks_of_ones_own_are_loaded_from_their_paths(sources, monkeypatch):
     }
 
 
-@pytest.mark.parametrize(("count", "people"), [(2, 0), (6, 1)])
-def test_a_run_that_sees_nobody_says_what_to_try(sources, capsys, count, people):
+@pytest.mark.parametrize(
+    ("count", "people", "told"),
+    [(2, 1, "from the third frame on"), (6, 0, "nobody was seen"), (6, 1, "6 frames, 1 person")],
+)
+def test_a_run_that_sees_nobody_says_what_to_try(sources, monkeypatch, capsys, count, people, told):
+    standing = [fakes.person(150)] * people
+    networks = fakes.FakeDetector(*standing), fakes.FakePoseNet(*standing)
+    monkeypatch.setattr(PoseTracker, "load", lambda **_: PoseTracker(*networks))
     sources["0"] = fakes.FakeSource(*frames(count))
     assert main(["track", "--source", "0"]) == 0
-    assert ("nobody was seen" in capsys.readouterr().err) == (people == 0)
+    said = capsys.readouterr().err
+    assert told in said
+    assert ("nobody" in said) == (people == 0)
+
+
+def test_a_run_that_keeps_nothing_says_so(sources, tmp_path, capsys):
+    sources["0"] = fakes.FakeSource(*frames(6))
+    assert main(["track", "--source", "0"]) == 0
+    assert "nothing was kept" in capsys.readouterr().err
+    sources["0"] = fakes.FakeSource(*frames(6))
+    assert main(["track", "--source", "0", "--csv", "-"]) == 0
+    assert "nothing was kept" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -227,6 +261,8 @@ def test_a_run_that_sees_nobody_says_what_to_try(sources, capsys, count, people)
         (["--source", "text.mp4", "--save", "text.mp4"], "is also the source or another output"),
         (["--device", "cuda"], "no GPU here; use --device cpu"),
         (["--detect-every", "0"], "--detect-every must be at least 1, got 0"),
+        (["--fps", "0"], "--fps must be 0.01 to 100000, got 0"),
+        (["--source", "demo", "--fps", "60"], "demo has times of its own"),
         (["--conf", "1.5"], "--conf must be 0 to 1, got 1.5"),
         (["--threads", "0"], "--threads must be at least 1, got 0"),
         (["--reconnect", "-1"], "--reconnect must be at least 0, got -1"),
@@ -289,6 +325,22 @@ def test_help_names_every_flag(capsys):
         "log",
     ):
         assert f"--{flag}" in told
+
+
+@pytest.mark.parametrize("command", ["track", "serve", "build", "bench", "train", "fit-sampler"])
+def test_nobody_is_told_to_type_none(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert "None" not in capsys.readouterr().out
+
+
+def test_a_choice_that_is_none_lists_those_that_are(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["track", "--precision", "None"])
+    assert end.value.code == 2
+    told = capsys.readouterr().err
+    assert "'int8'" in told
+    assert "'None')" not in told
 
 
 @pytest.mark.parametrize(

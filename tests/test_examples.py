@@ -77,6 +77,7 @@ def test_a_table_becomes_angles_with_error_bars_and_the_tables_of_other_tools(tm
     nose = told["surepose"]["person1"]["nose"]
     assert list(nose.columns) == ["x", "y", "likelihood"]
     assert nose["x"].iloc[-1] == person["x"]["nose"].iloc[-1]
+    assert list(told.index) == list(range(8))
 
 
 def test_every_example_is_run_here():

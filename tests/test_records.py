@@ -166,6 +166,26 @@ def test_another_table_is_refused(tmp_path):
         read_records(tmp_path / "none.csv")
 
 
+@pytest.mark.parametrize("cells", ["0,x,1", "0,0.0", ",".join(["0"] * 20)])
+def test_a_damaged_row_is_told_by_its_line(tmp_path, cells):
+    path = tmp_path / "edited.csv"
+    path.write_text(f"{HEADER}\n{cells}\n")
+    with pytest.raises(SinkError, match=r"edited\.csv is damaged: line 2"):
+        read_records(path)
+
+
+def test_a_table_that_a_spreadsheet_has_saved_is_read(tmp_path):
+    path = tmp_path / "people.csv"
+    with RecordWriter(path) as writer:
+        writer.write(fakes.tracked(fakes.make_track(fakes.person(100))))
+    rows = read_records(path)
+    path.write_text(path.read_text(), encoding="utf-8-sig", newline="\r\n")
+    assert read_records(path) == rows
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(SinkError, match="it is no text"):
+        read_records(path)
+
+
 def test_the_writer_is_a_sink(tmp_path):
     with RecordWriter(tmp_path / "people.csv") as writer:
         assert isinstance(writer, Sink)

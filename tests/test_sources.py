@@ -86,6 +86,35 @@ def test_a_file_keeps_its_own_uneven_times(tmp_path: Path) -> None:
     )
 
 
+def test_slow_motion_has_the_times_of_the_world(tmp_path: Path) -> None:
+    write_video(tmp_path / "slow.mp4", [0, 40, 80, 120])
+    with open_source(str(tmp_path / "slow.mp4"), fps=240.0) as source:
+        got = [frame.time for frame in source]
+    np.testing.assert_allclose(got, np.arange(4) / 240)
+    assert source.fps == 25  # so it is played
+
+
+def test_a_folder_is_spaced_by_the_rate_that_is_told(tmp_path: Path) -> None:
+    for n, kind in enumerate(("png", "tif", "tiff")):
+        cv2.imwrite(str(tmp_path / f"{n}.{kind}"), picture(n))
+    with open_source(str(tmp_path), fps=10.0) as source:
+        np.testing.assert_allclose([frame.time for frame in source], [0, 0.1, 0.2])
+    assert source.fps == 10
+
+
+@pytest.mark.parametrize("spec", ["0", "demo", "rtsp://me:hunter2@127.0.0.1:9/x"])
+def test_what_tells_its_own_times_takes_no_rate(spec: str) -> None:
+    with pytest.raises(SourceError, match=r"has times of its own: fps is for") as told:
+        open_source(spec, fps=30.0)
+    assert "hunter2" not in str(told.value)
+
+
+@pytest.mark.parametrize("fps", [0.0, -25.0, float("nan")])
+def test_a_rate_that_is_none_is_the_callers_mistake(tmp_path: Path, fps: float) -> None:
+    with pytest.raises(ValueError, match="fps must be more than 0"):
+        open_source(str(tmp_path), fps=fps)
+
+
 def test_a_file_comes_out_as_rgb(tmp_path: Path) -> None:
     write_video(tmp_path / "red.mp4", [0, 40])
     with open_source(str(tmp_path / "red.mp4")) as source:

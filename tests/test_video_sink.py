@@ -37,7 +37,7 @@ def decoded(path: Path) -> tuple[list[float], list[np.ndarray]]:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
-def test_the_video_keeps_the_pictures_and_their_capture_times(tmp_path, suffix):
+def test_the_video_keeps_the_pictures_and_their_capture_times(tmp_path, suffix, capfd):
     times = np.cumsum(np.random.default_rng(0).uniform(0.01, 0.1, 20))
     times -= times[0]
     frames = clip(times)
@@ -49,6 +49,7 @@ def test_the_video_keeps_the_pictures_and_their_capture_times(tmp_path, suffix):
     assert images[0].shape == (96, 128, 3)
     # Colours are stored at half resolution, so thin lines bleed: compare in the mean.
     assert np.abs(images[7].astype(float) - draw(frames[7])).mean() < 4
+    assert capfd.readouterr().err == ""
 
 
 def test_a_video_that_was_never_closed_can_be_played(tmp_path):

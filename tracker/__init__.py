@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tracker.pipeline import PoseTracker, track
     from tracker.points import pose_from_points
     from tracker.pose import PoseNet
-    from tracker.sinks.records import RecordWriter, read_records
+    from tracker.sinks.records import RecordWriter, read_records, records
     from tracker.sinks.video import VideoWriter
     from tracker.skeleton import COCO17, Skeleton
     from tracker.sources import open_source
@@ -56,6 +56,7 @@ _HOME = {
     "open_source": "sources",
     "pose_from_points": "points",
     "read_records": "sinks.records",
+    "records": "sinks.records",
     "track": "pipeline",
     "yolo": "yolo",
 }
@@ -86,6 +87,7 @@ __all__ = [
     "open_source",
     "pose_from_points",
     "read_records",
+    "records",
     "track",
     "yolo",
 ]

@@ -4,7 +4,9 @@ Exit codes: 0 done, 1 an error that was told in one line, 2 a wrong argument, 13
 and 143 by SIGTERM (every output is closed first), 141 the reader of a pipe went away.
 """
 
+import inspect
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -39,18 +41,26 @@ def _run(arguments: list[str]) -> int:
 
     from engines.errors import EngineError
     from tracker.commands import COMMANDS
+    from tracker.commands.common import REGISTRY
     from tracker.errors import TrackerError
 
     commands = tyro.extras.SubcommandApp()
     for command in COMMANDS:
+        command.__doc__ = _unbroken(command.__doc__ or "")
         commands.command(command)
     try:
         return commands.cli(
             prog="surepose",
             description="People in video, as tracks with honest error bars.",
             args=arguments,
-            config=(tyro.conf.FlagCreatePairsOff,),
+            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
+            registry=REGISTRY,
         )
     except (TrackerError, EngineError) as error:
         sys.stderr.write(f"surepose: error: {error}\n")
         return 1
+
+
+def _unbroken(doc: str) -> str:
+    """What is said of an argument on one line: tyro would print our line breaks."""
+    return re.sub(r"\n {8,}", " ", inspect.cleandoc(doc))

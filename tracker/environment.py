@@ -1,6 +1,5 @@
 """Where a number was measured: what every stored result carries."""
 
-import os
 import platform
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from engines.cpu import usable_cores
 from engines.gpu import gpu
 
 _PACKAGES = (
@@ -34,7 +34,7 @@ def environment() -> dict[str, object]:
         "commit": _commit(),
         "machine": {
             "cpu": _cpu(),
-            "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+            "cores": usable_cores(),
             "gpu": asdict(found) if (found := gpu()) else None,
             "load": [round(load, 1) for load in psutil.getloadavg()],
             "system": platform.platform(),

@@ -11,7 +11,7 @@ from engines.engine import Arrays
 from tracker import heatmaps, weights
 from tracker.heatmaps import HeatmapError, HeatmapNet, View
 from tracker.latents import sobol_latents
-from tracker.pose import Calibration, PoseNet
+from tracker.pose import OUTPUTS, Calibration, PoseNet
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,11 +68,7 @@ def pose_net(
     if (network.view.height, network.view.width) != (view.height, view.width):
         raise HeatmapError(f"{sampler} was fitted on {view}, the network takes {network.view}")
     engine = engines.load(found.path, device, threads)
-    weights.check_graph(
-        engine,
-        inputs=("heatmap", "latent"),
-        outputs=("mean", "chol", "lowrank", "logit", "visible"),
-    )
+    weights.check_graph(engine, inputs=("heatmap", "latent"), outputs=OUTPUTS)
     return PoseNet(
         SampledHeatmaps(network, engine),
         Calibration.of(found),

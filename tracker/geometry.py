@@ -84,6 +84,11 @@ def box_around(xy: Float[np.ndarray, "J 2"], margin: float = 0.1) -> Float[np.nd
     return np.concatenate([low - grow, high + grow])
 
 
+def person_area(box: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch"]:
+    """Inside the outline of whom a box holds, px²: about half of it. OKS is measured with it."""
+    return np.asarray(0.5 * (box[..., 2:] - box[..., :2]).prod(axis=-1))
+
+
 def box_iou(a: Float[np.ndarray, "n 4"], b: Float[np.ndarray, "m 4"]) -> Float[np.ndarray, "n m"]:
     """Intersection over union of every pair of boxes."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])

@@ -316,6 +316,7 @@ def track(
     detect_every: int = 5,
     detect_side: int | None = None,
     conf: float | None = None,
+    fps: float | None = None,
     max_frames: int | None = None,
     seed: int = 0,
     lag: int | Literal["all"] = 0,
@@ -325,9 +326,10 @@ def track(
     """Follow the people in a camera, file, folder, stream or "demo", frame by frame.
 
     With a lag, frames come so many frames late and smoothed by them; predict_ahead gives the tracks
-    of so many seconds later instead. The source is closed when the iteration ends or is given up.
+    of so many seconds later instead. fps is the rate at which a file or folder was filmed, where it
+    does not tell. The source is closed when the iteration ends or is given up.
     """
-    opened = open_source(source, seed=seed) if isinstance(source, str) else source
+    opened = open_source(source, seed=seed, fps=fps) if isinstance(source, str) else source
     with opened as frames:
         tracker = PoseTracker.load(
             pose=pose,

@@ -9,6 +9,7 @@ Error bars of the tracks are then as good as these guesses; `MultiTracker.consis
 import numpy as np
 from jaxtyping import Float, Int
 
+from tracker.geometry import person_area
 from tracker.motion import body_height
 from tracker.skeleton import COCO17, Skeleton
 from tracker.types import Detection, Mixture, PoseMixture
@@ -43,8 +44,7 @@ def pose_from_points(
     box = detection.box
     found = (scores >= LEAST_SCORE) & (keypoints != 0).any(axis=-1)
     found &= np.isfinite(keypoints).all(axis=-1)
-    area = 0.5 * (box[2:] - box[:2]).prod()
-    std = skeleton.oks_sigma * np.sqrt(area) / np.clip(scores, LEAST_SCORE, 1)
+    std = skeleton.oks_sigma * np.sqrt(person_area(box)) / np.clip(scores, LEAST_SCORE, 1)
     std = np.where(found, std, body_height(box))
     points = np.where(found[:, None], keypoints, (box[:2] + box[2:]) / 2)
     orders = [np.arange(len(skeleton)), *_mirrors(skeleton)] if mirrored else [np.arange(len(std))]

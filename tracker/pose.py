@@ -19,6 +19,8 @@ from tracker.skeleton import COCO17, Skeleton
 from tracker.stages import stage
 from tracker.types import Detection, Frame, Mixture, PoseMixture
 
+OUTPUTS = ("mean", "chol", "lowrank", "logit", "visible")
+"""What the graph of a pose network or a sampler gives, in order."""
 # Per crop, larger batches are no faster, and the engine keeps the memory of the largest for good.
 _MOST_CROPS = 16
 
@@ -68,11 +70,7 @@ class PoseNet:
     width: int = 192
 
     def __post_init__(self) -> None:
-        weights.check_graph(
-            self.engine,
-            inputs=("image", "latent"),
-            outputs=("mean", "chol", "lowrank", "logit", "visible"),
-        )
+        weights.check_graph(self.engine, inputs=("image", "latent"), outputs=OUTPUTS)
         if len(self.calibration.scale) != len(self.skeleton):
             raise WeightsError(
                 f"the calibration is of {len(self.calibration.scale)} keypoints, "

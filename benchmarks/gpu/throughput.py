@@ -9,7 +9,6 @@ that these read and write if everything between them were fused; peaks are measu
 one large matrix product and one large copy. Parity with ONNX Runtime in fp32 is told for each.
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -24,11 +23,11 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 import engines
+from benchmarks.environment import environment, store
 from engines import EngineError
 from engines.graph import lowered
 from engines.torch_graph import specialise
 from tracker import weights
-from tracker.environment import environment
 from tracker.latents import sobol_latents
 from tracker.pose import plan_shapes
 
@@ -129,8 +128,7 @@ def main(
             "results": [asdict(result) for result in results],
             **environment(),
         }
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        store(json_path, record)
 
 
 def crops(n: int, height: int, width: int) -> np.ndarray:

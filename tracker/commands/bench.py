@@ -9,7 +9,7 @@ from typing import Any
 from tracker.commands.common import (
     NetworkFlags,
     Networks,
-    OutputPath,
+    OptionalPath,
     check,
     check_outputs,
     tell_engines,
@@ -25,8 +25,8 @@ def bench(
     streams: tuple[int, ...] = (1, 4, 16),
     frames: int = 120,
     networks: NetworkFlags = Networks(),  # noqa: B008 - frozen
-    json: OutputPath = None,
-    plot: OutputPath = None,
+    json: OptionalPath = None,
+    plot: OptionalPath = None,
     seed: int = 0,
 ) -> int:
     """Measure how fast the whole way is on this machine.

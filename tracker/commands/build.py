@@ -7,9 +7,7 @@ from importlib.util import find_spec
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import tyro
-
-from tracker.commands.common import NetworkName, OutputPath
+from tracker.commands.common import LEFT_OUT, NetworkName, OptionalPath, OptionalStr
 from tracker.errors import TrackerError
 
 if TYPE_CHECKING:
@@ -22,12 +20,12 @@ Library = Literal["tensorrt", "rtx"]
 
 def build(
     *,
-    backend: Annotated[Library | None, tyro.conf.arg(metavar="tensorrt|rtx")] = None,
+    backend: Annotated[Library | None, LEFT_OUT] = None,
     precision: Literal["fp32", "fp16", "bf16"] = "fp16",
-    target: Annotated[str | None, tyro.conf.arg(metavar="SM")] = None,
+    target: OptionalStr = None,
     pose: NetworkName = "nano",
     detector: NetworkName = "nano",
-    cache: OutputPath = None,
+    cache: OptionalPath = None,
     again: bool = False,
     verify: bool = False,
     source: str = "demo",

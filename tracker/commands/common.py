@@ -7,19 +7,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from engines.backends import BACKENDS, Backend, Precision
+from engines.backends import Backend, Precision
 from tracker.errors import SinkError, TrackerError
 
 if TYPE_CHECKING:
     from tracker.pipeline import PoseTracker
 
-OutputPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
-OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="N")]
-OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="P")]
-Amount = Annotated[str, tyro.conf.arg(metavar="AMOUNT")]
-OptionalAmount = Annotated[str | None, tyro.conf.arg(metavar="AMOUNT")]
-Sources = tyro.conf.UseAppendAction[Annotated[tuple[str, ...], tyro.conf.arg(metavar="SOURCE")]]
+LEFT_OUT = tyro.conf.arg(help_behavior_hint="")
+"""Of an option that is None when it is left out; its text says what is done then."""
+OptionalPath = Annotated[Path | None, LEFT_OUT]
+OptionalInt = Annotated[int | None, LEFT_OUT]
+OptionalFloat = Annotated[float | None, LEFT_OUT]
+OptionalStr = Annotated[str | None, LEFT_OUT]
+AMOUNT = tyro.conf.arg(metavar="AMOUNT")
+Sources = Annotated[
+    tyro.conf.Positional[tuple[str, ...]],
+    tyro.conf.arg(metavar="[SOURCE ...]", help_behavior_hint=""),
+]
+FlaggedSources = Annotated[
+    tyro.conf.UseAppendAction[tuple[str, ...]],
+    tyro.conf.arg(metavar="SOURCE", help_behavior_hint=""),
+]
 Number = int | float
 NetworkName = Annotated[str, tyro.conf.arg(metavar="NAME|ONNX")]
 
@@ -34,18 +44,16 @@ class Networks:
     """The same of a detector."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the networks run; auto takes a GPU if a library for it is installed."""
-    backend: Annotated[Backend | None, tyro.conf.arg(metavar="|".join(BACKENDS))] = None
+    backend: Annotated[Backend | None, LEFT_OUT] = None
     """What runs them; by default the best for the device, which is told."""
-    precision: Annotated[Precision | None, tyro.conf.arg(metavar="fp32|fp16|bf16|int8")] = None
+    precision: Annotated[Precision | None, LEFT_OUT] = None
     """Of the convolutions; by default fp16 where a plan is built for a GPU, else fp32."""
     threads: OptionalInt = None
     """Of the networks on a CPU; by default one for each core that this process may use."""
     detect_every: int = 5
-    """Search the whole picture for people at least every so many frames, sooner where a track is
-    new or just lost; between, look only where the tracks say."""
+    """Search the whole picture at least every so many frames; between, where the tracks say."""
     detect_side: OptionalInt = None
-    """Longer side of the picture as the detector sees it, px, by default 416: more finds smaller
-    people and takes longer (640 for people far away in large pictures)."""
+    """Longer side of what the detector sees, px, by default 416; 640 also finds small people."""
     conf: OptionalFloat = None
     """Least score of a detection, 0 to 1; by default what the detector was tuned to."""
 
@@ -63,6 +71,24 @@ class Networks:
 
 NetworkFlags = Annotated[Networks, tyro.conf.OmitArgPrefixes]
 """Flags without a prefix: --pose, not --networks.pose."""
+
+REGISTRY = ConstructorRegistry()
+"""How arguments are read, beyond what tyro knows."""
+
+
+@REGISTRY.primitive_rule
+def _none(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[None] | None:
+    """None is what is left out: nobody can type it, and no list of choices names it."""
+    if info.type is not type(None):
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="",
+        instance_from_str=lambda _: None,
+        is_instance=lambda given: given is None,
+        str_from_instance=lambda _: [""],
+        choices=(),
+    )
 
 
 def check(flag: str, value: Number | None, *, at_least: Number, at_most: Number = inf) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from tracker.commands.common import OutputPath
+from tracker.commands.common import OptionalPath
 from tracker.errors import SinkError, TrackerError
 
 
@@ -14,7 +14,7 @@ def eval(  # noqa: A001 - the name of the command
     truth: Annotated[Path, tyro.conf.Positional],
     tracks: Annotated[Path, tyro.conf.Positional],
     *,
-    json: OutputPath = None,
+    json: OptionalPath = None,
 ) -> int:
     """Tell how well tracks follow the people of a labelled video, and how honest they are.
 

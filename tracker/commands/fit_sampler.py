@@ -4,7 +4,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from tracker.commands.common import OutputPath, check, start_log
+from tracker.commands.common import OptionalPath, OptionalStr, check, start_log
 from tracker.errors import TrackerError
 from tracker.heatmaps import IMAGENET, View
 
@@ -12,11 +12,11 @@ from tracker.heatmaps import IMAGENET, View
 def fit_sampler(
     heatmaps: str,
     *,
-    data: OutputPath = None,
-    out: OutputPath = None,
-    cache: OutputPath = None,
+    data: OptionalPath = None,
+    out: OptionalPath = None,
+    cache: OptionalPath = None,
     view: View = IMAGENET,
-    output: str | None = None,
+    output: OptionalStr = None,
     hypotheses: int = 8,
     views: int = 16_000,
     stages: tuple[str, ...] = (),
@@ -32,12 +32,12 @@ def fit_sampler(
     Args:
         heatmaps: Your network, an .onnx or an ncnn .param; or a folder with its views of labelled
             people (heatmap.npy, labels.npz); or the name of a shipped pose network (nano).
-        data: Folder with train.npz and its .bin files.
+        data: Folder with train.npz and its .bin files; not needed for a folder of views.
         out: Views, checkpoints, log.jsonl, and at the end the .onnx and its card; by default
             runs/sampler-NAME.
         cache: Where pictures are kept decoded (some GB); by default within --out.
         view: How the network wants its crops.
-        output: Name of the heatmaps among the network's outputs.
+        output: Name of the heatmaps among the network's outputs; by default the first of four axes.
         hypotheses: How many poses a person; 1 fits a single Gaussian.
         views: How many random crops the network looks at.
         stages: Instead of the recipe's: imle:CROPS mixture:CROPS.

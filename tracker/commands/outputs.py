@@ -25,6 +25,8 @@ class Outputs:
     mot: Path | None = None
     show: bool = False
     roll: Roll | None = None
+    filmed_fps: float | None = None
+    """Of files and folders, where the user says so."""
 
     def __post_init__(self) -> None:
         if _STDOUT in (self.mot, self.save):
@@ -65,11 +67,17 @@ class Outputs:
         if path := paths.get("mot"):
             yield self._file(path, _mot)
         if path := paths.get("save"):
-            yield self._file(path, partial(_video, fps=feed.fps))
+            yield self._file(path, partial(_video, fps=feed.fps, slow_motion=self._slow(feed)))
         if self.show:
             from tracker.sinks.window import Window
 
             yield Window(stream or "surepose")
+
+    def _slow(self, feed: Feed) -> float:
+        """How many times slower than the world a source is played."""
+        if self.filmed_fps is None or feed.fps is None:
+            return 1.0
+        return self.filmed_fps / feed.fps
 
     def _file(self, path: Path, make: Callable[[Path], Sink]) -> Sink:
         return make(path) if self.roll is None else Rolling(path, make, self.roll)
@@ -99,7 +107,7 @@ def _mot(path: Path) -> Sink:
     return MotWriter(path)
 
 
-def _video(path: Path, *, fps: float | None) -> Sink:
+def _video(path: Path, *, fps: float | None, slow_motion: float) -> Sink:
     from tracker.sinks.video import VideoWriter
 
-    return VideoWriter(path, fps=fps)
+    return VideoWriter(path, fps=fps, slow_motion=slow_motion)

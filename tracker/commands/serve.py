@@ -6,13 +6,15 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 from time import sleep
+from typing import Annotated
 
 from tracker.commands.common import (
-    Amount,
+    AMOUNT,
+    FlaggedSources,
     NetworkFlags,
     Networks,
     OptionalInt,
-    OutputPath,
+    OptionalPath,
     Sources,
     check,
     check_outputs,
@@ -22,23 +24,22 @@ from tracker.errors import SourceError, TrackerError
 
 logger = logging.getLogger(__name__)
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
 
 def serve(
-    source: Sources = (),
+    sources: Sources = (),
     *,
+    source: FlaggedSources = (),
     host: str = "127.0.0.1",
     port: int = 8080,
-    token_file: OutputPath = None,
-    csv: OutputPath = None,
-    save: OutputPath = None,
+    token_file: OptionalPath = None,
+    csv: OptionalPath = None,
+    save: OptionalPath = None,
     networks: NetworkFlags = Networks(),  # noqa: B008 - frozen
     seed: int = 0,
     max_latency: float = 0.5,
     reconnect: OptionalInt = None,
-    roll: Amount = "1d",
-    log: OutputPath = None,
+    roll: Annotated[str, AMOUNT] = "1d",
+    log: OptionalPath = None,
     quiet: bool = False,
 ) -> int:
     """Follow the people in one or more streams and show them on a web page, until stopped.
@@ -48,9 +49,10 @@ def serve(
     /api/streams, a WebSocket /api/tracks, /metrics (Prometheus) and /healthz: docs/live.md.
 
     Args:
-        source: A camera's index, a video, a folder of pictures, an rtsp:// or http:// address, or
+        sources: A camera's index, a video, a folder of pictures, an rtsp:// or http:// address, or
             "demo", a rendered scene. Several are followed together, also from a text file (.txt)
             with one on each line; NAME=ADDRESS gives a name. By default demo.
+        source: The same as an option, once for each.
         host: Address to serve on. All but this machine's own need a token.
         port: TCP port; 0 takes a free one.
         token_file: File that holds a token, which whoever looks must know; or put it into the
@@ -85,7 +87,7 @@ def serve(
     check("--max-latency", max_latency, at_least=0)
     check("--reconnect", reconnect, at_least=0)
     token = _token(token_file, host)
-    specs = read_specs(source or ("demo",))
+    specs = read_specs((*sources, *source) or ("demo",))
     outputs = Outputs(csv, save, roll=Roll.parse(roll))
     check_outputs([spec.address for spec in specs], list(outputs.paths().values()))
     write_log(log, quiet=quiet)
@@ -113,6 +115,8 @@ def serve(
 
 def _token(path: Path | None, host: str) -> str | None:
     """What whoever looks must know."""
+    from tracker.live.guard import THIS_MACHINE
+
     if path is not None:
         try:
             token = path.read_text(encoding="utf-8").strip()
@@ -120,7 +124,7 @@ def _token(path: Path | None, host: str) -> str | None:
             raise TrackerError(f"cannot read --token-file {path}: {error}") from error
     else:
         token = os.environ.get("SUREPOSE_TOKEN", "")
-    if not token and (host not in _LOOPBACK or path is not None):
+    if not token and (host not in THIS_MACHINE or path is not None):
         raise TrackerError(
             f"serving on {host} needs a token, for the pictures would be open to all: "
             "write one into a file (openssl rand -hex 16 > token) and give --token-file token"

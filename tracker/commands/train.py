@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from tracker.commands.common import OutputPath, start_log
+from tracker.commands.common import OptionalPath, OptionalStr, start_log
 from tracker.errors import TrackerError
 
 
@@ -14,13 +14,13 @@ def train(
     what: Annotated[Literal["pose", "detector"], tyro.conf.Positional],
     *,
     data: Path,
-    out: OutputPath = None,
-    cache: OutputPath = None,
-    recipe: Path | None = None,
+    out: OptionalPath = None,
+    cache: OptionalPath = None,
+    recipe: OptionalPath = None,
     stages: tuple[str, ...] = (),
-    teacher: Path | None = None,
-    start_from: str | None = None,
-    backbone_from: str | None = None,
+    teacher: OptionalPath = None,
+    start_from: OptionalStr = None,
+    backbone_from: OptionalStr = None,
     name: str = "nano",
     seed: int = 0,
     device: Literal["cpu", "cuda"] = "cpu",

@@ -99,7 +99,7 @@ def _filled(frames: dict[int, People]) -> Frames:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise TruthError(f"cannot read {path}: {reason}") from error

@@ -6,11 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from tracker.geometry import box_iou
+from tracker.geometry import box_iou, person_area
 from tracker.skeleton import COCO17
-
-OKS_AREA = 0.5
-"""COCO measures a person's area inside the outline: about this part of the box."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +43,7 @@ class People:
         """Of each person, px²."""
         if self.outline_area is not None:
             return self.outline_area
-        return OKS_AREA * (self.box[:, 2:] - self.box[:, :2]).prod(axis=1)
+        return person_area(self.box)
 
 
 Frames = Mapping[int, People]

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 _COOKIE = "surepose_token"
-_HERE = ("localhost", "127.0.0.1", "::1")
+THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _OPEN = ("/healthz",)
 """Paths that need no token: they tell nothing but whether all is well."""
 _HEADERS = {
@@ -41,7 +41,7 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             return await self._app(scope, receive, send)
         connection = HTTPConnection(scope)
-        if self._token is None and connection.url.hostname not in _HERE:
+        if self._token is None and connection.url.hostname not in THIS_MACHINE:
             return await _refuse(scope, receive, send, "wrong host name; use 127.0.0.1", 403)
         if scope["type"] == "websocket" and not _same_origin(connection.headers):
             return await _refuse(scope, receive, send, "wrong origin", 403)

@@ -49,7 +49,12 @@ def read_specs(sources: Sequence[str]) -> tuple[StreamSpec, ...]:
 
 
 def open_streams(
-    specs: Sequence[StreamSpec], config: LiveConfig, *, seed: int = 0, named: bool = False
+    specs: Sequence[StreamSpec],
+    config: LiveConfig,
+    *,
+    seed: int = 0,
+    fps: float | None = None,
+    named: bool = False,
 ) -> Gathering:
     """Open all of them; frames carry their stream's name if there are several or it is wished.
 
@@ -59,7 +64,8 @@ def open_streams(
     config = replace(config, wait=config.wait and len(specs) == 1)
     try:
         for i, spec in enumerate(specs):
-            feeds.append(feed(open_source(spec.address, seed=seed + i, config=config), config))
+            source = open_source(spec.address, seed=seed + i, fps=fps, config=config)
+            feeds.append(feed(source, config))
             feeds[-1].stream = spec.name if named or len(specs) > 1 else ""
     except BaseException:
         Gathering(feeds).__exit__()

@@ -1,8 +1,9 @@
 """What every output can do."""
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tracker.errors import SinkError
@@ -31,6 +32,35 @@ class Sink(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class TextSink(Sink):
+    """A text that replaces what is there; "-" is the standard output.
+
+    Each piece goes to the system at once, so that a kill or a full disk costs at most one frame.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = path
+        self._file = sys.stdout
+        if str(path) != "-":
+            with writing(path):
+                self._file = Path(path).open("w", encoding="utf-8", newline="")  # noqa: SIM115 - closed by close()
+
+    def append(self, text: str) -> None:
+        try:
+            with writing(self.path):
+                self._file.write(text)
+                self._file.flush()
+        except SinkError:
+            with suppress(SinkError):
+                self.close()
+            raise
+
+    def close(self) -> None:
+        if self._file is not sys.stdout:
+            with writing(self.path):
+                self._file.close()
 
 
 @contextmanager

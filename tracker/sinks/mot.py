@@ -4,36 +4,16 @@ Frames count from 1, as that format wants; boxes are in image px. Only people se
 written: the format has no word for a prediction.
 """
 
-from contextlib import suppress
-from pathlib import Path
-
-from tracker.errors import SinkError
-from tracker.sinks.base import Sink, writing
+from tracker.sinks.base import TextSink
 from tracker.types import Track, TrackedFrame, TrackStatus
 
 
-class MotWriter(Sink):
-    """Writes the boxes; what is there is replaced. Each frame goes to the system at once."""
-
-    def __init__(self, path: Path | str) -> None:
-        self.path = path
-        with writing(path):
-            self._file = Path(path).open("w", encoding="utf-8", newline="\n")  # noqa: SIM115 - closed by close()
+class MotWriter(TextSink):
+    """Writes the boxes."""
 
     def write(self, tracked: TrackedFrame) -> None:
         seen = [t for t in tracked.tracks if t.status is TrackStatus.CONFIRMED]
-        try:
-            with writing(self.path):
-                self._file.write("".join(_row(tracked.frame.index, t) for t in seen))
-                self._file.flush()
-        except SinkError:
-            with suppress(SinkError):
-                self.close()
-            raise
-
-    def close(self) -> None:
-        with writing(self.path):
-            self._file.close()
+        self.append("".join(_row(tracked.frame.index, t) for t in seen))
 
 
 def _row(index: int, track: Track) -> str:

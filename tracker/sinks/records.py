@@ -6,14 +6,12 @@ reader is the writer's inverse within the digits that are written.
 
 import csv
 import io
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tracker.errors import SinkError
-from tracker.sinks.base import Sink, writing
+from tracker.sinks.base import TextSink
 from tracker.skeleton import COCO17, Skeleton
 from tracker.types import Track, TrackedFrame, TrackStatus
 
@@ -62,11 +60,8 @@ _FORMATS = {
 _COLUMN_FORMATS = [_FORMATS.get(name, "{}") for name in COLUMNS]
 
 
-class RecordWriter(Sink):
-    """Writes the table; what is there is replaced, and "-" is the standard output.
-
-    Each frame goes to the system at once, so that a kill or a full disk costs at most one frame.
-    """
+class RecordWriter(TextSink):
+    """Writes the table."""
 
     def __init__(
         self,
@@ -76,14 +71,10 @@ class RecordWriter(Sink):
         several_streams: bool = False,
         live: bool = False,
     ) -> None:
-        self.path = path
+        super().__init__(path)
         self._skeleton = skeleton
         self._front = [*["stream"] * several_streams, *["utc"] * live]
-        self._file = sys.stdout
-        if str(path) != "-":
-            with writing(path):
-                self._file = Path(path).open("w", encoding="utf-8", newline="")  # noqa: SIM115 - closed by close()
-        self._write(f"{','.join((*self._front, *COLUMNS))}\n")
+        self.append(f"{','.join((*self._front, *COLUMNS))}\n")
 
     def write(self, tracked: TrackedFrame) -> None:
         text = io.StringIO()
@@ -92,22 +83,7 @@ class RecordWriter(Sink):
             values = (getattr(record, name) for name in COLUMNS)
             cells = [form.format(v) for form, v in zip(_COLUMN_FORMATS, values, strict=True)]
             rows.writerow([*(getattr(record, name) for name in self._front), *cells])
-        self._write(text.getvalue())
-
-    def close(self) -> None:
-        if self._file is not sys.stdout:
-            with writing(self.path):
-                self._file.close()
-
-    def _write(self, text: str) -> None:
-        try:
-            with writing(self.path):
-                self._file.write(text)
-                self._file.flush()
-        except SinkError:
-            with suppress(SinkError):
-                self.close()
-            raise
+        self.append(text.getvalue())
 
 
 def records(tracked: TrackedFrame, skeleton: Skeleton = COCO17) -> Iterator[Record]:
@@ -119,14 +95,20 @@ def records(tracked: TrackedFrame, skeleton: Skeleton = COCO17) -> Iterator[Reco
 def read_records(path: Path | str) -> list[Record]:
     """Read a table back; a last line that was cut off by a crash or a full disk is left out."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise SinkError(f"cannot read {path}: {error.strerror}") from error
+        text = Path(path).read_text(encoding="utf-8-sig")  # spreadsheets put a mark in front
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise SinkError(f"cannot read {path}: {reason}") from error
     whole = text[: text.rfind("\n") + 1]
     rows = csv.DictReader(io.StringIO(whole))
     if tuple(name for name in rows.fieldnames or () if name not in _FRONT) != COLUMNS:
         raise SinkError(f"{path} is no table of tracks: its first line must be {','.join(COLUMNS)}")
-    return [_parse(row) for row in rows]
+    try:
+        return [_parse(row) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise SinkError(
+            f"{path} is damaged: line {rows.line_num} is no row of the columns in line 1"
+        ) from error
 
 
 def _track_records(tracked: TrackedFrame, track: Track, names: Sequence[str]) -> Iterator[Record]:

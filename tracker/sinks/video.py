@@ -31,9 +31,22 @@ class VideoWriter(Sink):
     """
 
     def __init__(
-        self, path: Path | str, *, fps: float | None = None, skeleton: Skeleton = COCO17
+        self,
+        path: Path | str,
+        *,
+        fps: float | None = None,
+        slow_motion: float = 1.0,
+        skeleton: Skeleton = COCO17,
     ) -> None:
+        """
+        Args:
+            path: Ends in one of `SUFFIXES`.
+            fps: Nominal frames a second.
+            slow_motion: How many times slower than the capture times it is played.
+            skeleton: Of the tracks.
+        """
         self.path = Path(path)
+        self._slow_motion = slow_motion
         self._skeleton = skeleton
         self._rate = Fraction(fps or 30).limit_denominator(1001)
         self._stream: VideoStream | None = None
@@ -43,8 +56,10 @@ class VideoWriter(Sink):
             raise SinkError(
                 f"cannot save a video as {path}: the name must end in {', '.join(SUFFIXES)}"
             )
-        # Pieces go to the system as soon as they are closed.
-        options = {"flush_packets": "1", "movflags": "hybrid_fragmented"}
+        # Pieces go to the system as soon as they are closed; Matroska is made of pieces anyway.
+        options = {"flush_packets": "1"}
+        if suffix != ".mkv":
+            options["movflags"] = "hybrid_fragmented"
         with writing(path):
             self._file = self.path.open("wb", buffering=0)
         self._container = av.open(self._file, "w", format=SUFFIXES[suffix], options=options)
@@ -59,7 +74,8 @@ class VideoWriter(Sink):
             self._stream.width, self._stream.height, "yuv420p"
         )
         # Two frames may share a capture time (a clock of milliseconds); a video's may not.
-        self._last_pts = max(round(tracked.frame.time / TICK), self._last_pts + 1)
+        shown = tracked.frame.time * self._slow_motion
+        self._last_pts = max(round(shown / TICK), self._last_pts + 1)
         frame.pts, frame.time_base = self._last_pts, TICK
         self._mux(self._stream, frame)
 

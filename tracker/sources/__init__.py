@@ -1,5 +1,6 @@
 """Where frames come from. Video libraries are loaded by the source that needs them, when opened."""
 
+from math import inf
 from pathlib import Path
 
 from tracker.errors import SourceError
@@ -11,18 +12,28 @@ __all__ = ["LiveConfig", "Source", "open_source"]
 _STREAMS = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "tcp", "udp", "srt")
 
 
-def open_source(spec: str, *, seed: int = 0, config: LiveConfig = DEFAULT) -> Source:
+def open_source(
+    spec: str, *, seed: int = 0, fps: float | None = None, config: LiveConfig = DEFAULT
+) -> Source:
     """Open what a user names.
 
     Args:
         spec: `demo` (a drawn scene; endless, where it is played like a camera), a camera index, the
             URL of a stream, a folder of images or a video file.
         seed: of the drawn scene.
+        fps: frames a second at which a file or folder was filmed: by default a file's own times,
+            25 for a folder.
         config: of a camera or stream.
 
     Raises:
         SourceError: it cannot be opened; the message says why and what to do.
     """
+    if fps is not None and not 0 < fps < inf:
+        raise ValueError(f"fps must be more than 0, got {fps}")
+    if fps is not None and (spec == "demo" or is_live(spec)):
+        raise SourceError(
+            f"{without_secrets(spec)} has times of its own: fps is for files and folders"
+        )
     if spec == "demo":
         from tracker.sources.synthetic import SceneSource
 
@@ -30,7 +41,7 @@ def open_source(spec: str, *, seed: int = 0, config: LiveConfig = DEFAULT) -> So
     if is_live(spec):
         return _open_live(spec, config)
     try:
-        return _open_path(Path(spec))
+        return _open_path(Path(spec), fps)
     except OSError as error:
         raise SourceError(
             f"cannot read {without_secrets(spec)}: {error.strerror or error}"
@@ -56,11 +67,11 @@ def _open_live(spec: str, config: LiveConfig) -> Source:
     return open_stream(spec, config=config)
 
 
-def _open_path(path: Path) -> Source:
+def _open_path(path: Path, fps: float | None) -> Source:
     if path.is_dir():
         from tracker.sources.folder import Folder
 
-        return Folder(path)
+        return Folder(path, fps)
     if not path.exists():
         raise SourceError(
             f"no such file or folder: {without_secrets(str(path))}; "
@@ -68,4 +79,4 @@ def _open_path(path: Path) -> Source:
         )
     from tracker.sources.file import open_file
 
-    return open_file(path)
+    return open_file(path, fps)

@@ -16,15 +16,18 @@ _LEAST = 1e-3
 """Between two frames whose times do not increase, s."""
 
 
-def frames(container: InputContainer) -> Iterator[Frame]:
-    """Decode the first video stream of a recording; `timed` says when its frames are.
+def frames(container: InputContainer, fps: float | None = None) -> Iterator[Frame]:
+    """Decode the first video stream of a recording; `timed` says when its frames are, or the rate.
 
     Raises:
         av.error.FFmpegError: the container cannot be read on.
     """
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
-    return timed(container.decode(stream), 1 / float(stream.average_rate or 25))
+    pictures = container.decode(stream)
+    if fps is not None:
+        return (Frame(upright(picture), i, i / fps) for i, picture in enumerate(pictures))
+    return timed(pictures, 1 / float(stream.average_rate or 25))
 
 
 def timed(pictures: Iterable[av.VideoFrame], step: float) -> Iterator[Frame]:

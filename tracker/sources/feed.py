@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from math import inf
-from types import TracebackType
 
 import numpy as np
 from jaxtyping import UInt8
@@ -123,12 +122,7 @@ class Feed:
     def __enter__(self) -> "Feed":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self, patience: float = 6.0) -> None:

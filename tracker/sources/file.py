@@ -1,8 +1,10 @@
-"""A recording, with the times that it says itself, also where the frame rate varies."""
+"""A recording, with the times that it says itself, also where the frame rate varies.
+
+Slow motion is stored as if it had been filmed at an ordinary rate; for it the true one is given.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
 import av
 from av.container import InputContainer
@@ -17,9 +19,10 @@ class Recording:
 
     live = False
 
-    def __init__(self, name: str, container: InputContainer) -> None:
-        """Take over an open container that has a video stream."""
+    def __init__(self, name: str, container: InputContainer, fps: float | None = None) -> None:
+        """Take over an open container with a video stream; `fps` is the rate it was filmed at."""
         self.name = name
+        self._filmed_fps = fps
         self._container = container
         stream = container.streams.video[0]
         self.fps = float(stream.average_rate) if stream.average_rate else None
@@ -28,7 +31,7 @@ class Recording:
     def __iter__(self) -> Iterator[Frame]:
         count, trouble = 0, "no picture in it can be read"
         try:
-            for frame in frames(self._container):
+            for frame in frames(self._container, self._filmed_fps):
                 yield frame
                 count += 1
         except av.error.FFmpegError as error:
@@ -44,17 +47,12 @@ class Recording:
     def __enter__(self) -> "Recording":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._container.close()
 
 
-def open_file(path: Path) -> Recording:
-    """A video file.
+def open_file(path: Path, fps: float | None = None) -> Recording:
+    """A video file; `fps` is the rate at which it was filmed, if its own times are not to be told.
 
     Raises:
         SourceError: it is not a video.
@@ -66,7 +64,7 @@ def open_file(path: Path) -> Recording:
     if not container.streams.video:
         container.close()
         raise undecodable(str(path), "it holds no pictures")
-    return Recording(path.name, container)
+    return Recording(path.name, container, fps)
 
 
 def undecodable(name: str, why: str) -> SourceError:

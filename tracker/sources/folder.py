@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -12,18 +11,19 @@ from jaxtyping import UInt8
 from tracker.errors import SourceError
 from tracker.types import Frame
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 class Folder:
-    """The images of a folder; they carry no times, so `fps` spaces them."""
+    """The images of a folder; they carry no times, so that a frame rate spaces them."""
 
     live = False
 
-    def __init__(self, path: Path, fps: float = 25.0) -> None:
+    def __init__(self, path: Path, fps: float | None = None) -> None:
+        """Without a rate it is taken to be 25."""
         self.name = path.name or str(path)
-        self.fps: float | None = fps
-        self._rate = fps
+        self._rate = fps or 25.0
+        self.fps: float | None = self._rate
         self.paths = sorted(
             (p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()),
             key=lambda p: natural(p.name),
@@ -44,12 +44,7 @@ class Folder:
     def __enter__(self) -> "Folder":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Nothing to free."""
 
 

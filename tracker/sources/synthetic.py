@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from itertools import cycle
-from types import TracebackType
 
 from tracker.demo import Scene
 from tracker.types import Frame
@@ -36,10 +35,5 @@ class SceneSource:
     def __enter__(self) -> "SceneSource":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Nothing to free."""

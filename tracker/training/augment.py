@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from tracker.crops import OUTSIDE, crop_box, warp
-from tracker.geometry import Affine, box_iou
+from tracker.geometry import Affine, box_iou, person_area
 from tracker.skeleton import COCO17
 
 PARTS = (np.arange(0, 7), np.arange(0, 11), np.arange(5, 13), np.arange(11, 17))
@@ -89,8 +89,7 @@ def augment_crop(
     # Far outside, the crop tells nothing and the network cannot point there.
     weight[((xy < -0.1 * height) | (xy >= [width + 0.1 * height, 1.1 * height])).any(axis=1)] = 0
     scale = np.sqrt(np.abs(np.linalg.det(crop_from_image.linear)))
-    # COCO's areas are about half of the box's.
-    size = scale * np.sqrt(0.5 * (person.box[2:] - person.box[:2]).prod())
+    size = scale * np.sqrt(person_area(person.box))
     picture = _photograph(picture, rng, config.low_resolution)
     return CropSample(picture, xy / height, weight, visible, float(size / height), crop_from_image)
 
@@ -103,7 +102,7 @@ def plain_crop(
     target = np.array([0.0, 0.0, width, height])
     crop_from_image = Affine.between_boxes(crop_box(person.box), target)
     xy = crop_from_image.points(person.keypoints)
-    size = crop_from_image.linear[0, 0] * np.sqrt(0.5 * (person.box[2:] - person.box[:2]).prod())
+    size = crop_from_image.linear[0, 0] * np.sqrt(person_area(person.box))
     return CropSample(
         warp(image, crop_from_image, *shape),
         xy / height,

@@ -27,6 +27,7 @@ from tracker.latents import LATENT_DIM, sobol_latents
 from tracker.nets.adapter import ExportedSampler, FrozenSampler, HeatmapSampler, on_grid
 from tracker.nets.pose import ExportedPose, PoseConfig, PoseModule
 from tracker.nets.sampler import Hypotheses
+from tracker.pose import OUTPUTS
 from tracker.training.augment import CropAugment
 from tracker.training.calibrate import Fit, calibrate
 from tracker.training.data import DataError
@@ -35,7 +36,6 @@ from tracker.training.pose import PoseBatch, Stage, StageKind, sampler_losses
 from tracker.training.publish import restore, write_card
 from tracker.training.views import Look, Views, crops, write_views
 
-OUTPUTS = ["mean", "chol", "lowrank", "logit", "visible"]
 _FREE = {0: Dim("hypotheses", min=1, max=256)}
 
 log = logging.getLogger("surepose.train")

@@ -17,6 +17,7 @@ from tracker.errors import WeightsError
 from tracker.latents import sobol_latents
 from tracker.nets.detector import DetectorModule, ExportedDetector
 from tracker.nets.pose import ExportedPose, PoseModule
+from tracker.pose import OUTPUTS
 from tracker.training.calibrate import calibrate, predict
 from tracker.training.data import Images, Split, honest_labels
 from tracker.training.detector import DetectorRecipe
@@ -65,7 +66,7 @@ def publish_pose(
         ExportedPose(net).eval(),
         example,
         path,
-        outputs=["mean", "chol", "lowrank", "logit", "visible"],
+        outputs=OUTPUTS,
         dynamic={
             "image": {0: Dim("batch", min=1, max=256)},
             "latent": {0: Dim("hypotheses", min=1, max=256)},

@@ -40,10 +40,14 @@ def find(kind: Kind, name: str | Path = "nano") -> Weights:
     """A shipped network by name, or one of your own by the path of its .onnx, card beside it."""
     own = Path(name).suffix == ".onnx"
     path = Path(name) if own else _SHIPPED / f"{kind}-{name}.onnx"
+    if own and not path.is_file():
+        raise WeightsError(f"there are no {kind} weights at {path}")
     if not path.is_file():
-        has = ", ".join(shipped(kind)) or "none"
-        due = "" if own else f"; the package has {has}, your own end in .onnx"
-        raise WeightsError(f"there are no {kind} weights at {path}{due}")
+        raise WeightsError(
+            f"there are no {kind} weights called {name}: the package has "
+            f"{', '.join(shipped(kind)) or 'none'}, your own are the path of an .onnx beside its "
+            "card (for networks of others see docs/fit-sampler.md and tracker.yolo)"
+        )
     weights = Weights(path, _read_card(path.with_suffix(".json")))
     if weights.entry("kind") != kind:
         raise WeightsError(f"{path} is a {weights.entry('kind')} network, not a {kind} network")

@@ -99,7 +99,11 @@ async function thumbnails() {
 }
 
 function choose(name) {
-  if (stream !== name) { $("picture").removeAttribute("src"); $("people").replaceChildren(); }
+  if (stream !== name) {
+    $("picture").removeAttribute("src");
+    $("people").replaceChildren();
+    show("people-count", "–");
+  }
   stream = name;
   chosen = null;
   history.replaceState(null, "", `#${encodeURIComponent(name)}`);
@@ -108,7 +112,6 @@ function choose(name) {
 
 function numbers(one) {
   if (!one) return;
-  show("people-count", String(one.people));
   show("fps-out", number(one.output_fps, 1));
   show("fps-in", number(one.input_fps, 1));
   for (const p of ["p50", "p95", "p99"]) {
@@ -153,6 +156,8 @@ const colour = (id) => `hsl(${360 * ((0.08 + 0.618034 * (id - 1)) % 1)} 85% 62%)
 
 function people(result) {
   $("picture").parentElement.style.aspectRatio = `${result.size[0]} / ${result.size[1]}`;
+  // Of this very result: the health that comes with it may know of a newer one already.
+  show("people-count", String(result.people.length));
   $("nobody").hidden = result.people.length > 0;
   if (!result.people.some((p) => p.id === chosen)) { chosen = result.people[0]?.id ?? null; forget(); }
   $("people").replaceChildren(...result.people.map((p) => row(p, result.keypoint_names)));
