@@ -5,6 +5,8 @@ import pytest
 from numpy.testing import assert_allclose
 from simulated_people import box_of, correlated, seen, walker, wanderer
 
+from tracker import mixture
+from tracker.errors import TrackerError
 from tracker.geometry import Affine, box_iou
 from tracker.hypotheses import ReductionConfig
 from tracker.life import LifeConfig
@@ -138,6 +140,19 @@ def test_time_must_grow():
             tracker.update([], time)
     with pytest.raises(ValueError, match="cannot predict back"):
         tracker.predicted(0.9)
+
+
+@pytest.mark.parametrize("after", [0, 5])
+def test_poses_of_another_skeleton_are_refused_in_one_line_and_change_nothing(after):
+    tracker, rng = MultiTracker(), np.random.default_rng(0)
+    for i in range(after):
+        tracker.update([seen(walker(i / 30), rng)], i / 30)
+    pose = seen(walker(after / 30), rng)
+    fewer = mixture.first(pose.mixture, 26)
+    for strange in replace(pose, mixture=fewer), replace(pose, mixture=fewer, visible=np.ones(13)):
+        with pytest.raises(TrackerError, match=r"26 coordinates came.* 17 keypoints.*skeleton="):
+            tracker.update([pose, strange], after / 30)
+    assert len(tracker.update([pose], after / 30)) == (after > 2)
 
 
 def test_uneven_frames_are_followed_as_well_as_even_ones():

@@ -7,16 +7,18 @@ Poses of low score come last, and only to tracks that nothing better has claimed
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import log, pi
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 
+from tracker import triangular
 from tracker.hypotheses import People
 from tracker.motion import BodyMotion
 from tracker.noise import Measurements, planar_gate, planar_nis
-from tracker.parts import Parts, planar
+from tracker.parts import Parts
 from tracker.skeleton import Skeleton
 
 LEAST_VISIBLE = 0.3
@@ -78,16 +80,17 @@ def associate(
     free = np.ones(log_ratio.shape, dtype=bool)
     for stage in (~weak, weak):
         for found in sure, unsure:
-            if not (free & stage).any():
+            left = free & stage
+            if not left.any():
                 continue
             gain = log_ratio if found is sure else overlap()
-            made = assign(np.where(free & stage, gain, -np.inf), least=0.0)
+            made = assign(np.where(left, gain, -np.inf), least=0.0)
             for t, n in made:
                 free[t, :] = free[:, n] = False
             found += made
     close = contested(log_ratio, sure, config.contested_within)
     pairs = (
-        *(Pair(t, n, float(log_ratio[t, n]), False, t in close) for t, n in sure),
+        *(Pair(t, n, log_ratio.item(t, n), False, t in close) for t, n in sure),
         *(Pair(t, n, 0.0, True, False) for t, n in unsure),
     )
     missed = sorted(set(range(log_ratio.shape[0])) - {pair.track for pair in pairs})
@@ -100,7 +103,7 @@ def assign(gain: Float[np.ndarray, "T N"], least: float) -> list[tuple[int, int]
     worth = np.maximum(gain - least, 0.0)
     rows, columns = linear_sum_assignment(worth, maximize=True)
     made = gain[rows, columns] >= least
-    return [(int(t), int(n)) for t, n in zip(rows[made], columns[made], strict=True)]
+    return list(zip(rows[made].tolist(), columns[made].tolist(), strict=True))
 
 
 def contested(
@@ -110,7 +113,7 @@ def contested(
 
     Either a pose that nobody has, or that of another track which takes theirs in exchange.
     """
-    if not pairs:
+    if not pairs or np.isfinite(gain).sum() == len(pairs):  # nobody could have another
         return set()
     t, n = np.array(pairs).T
     row, column = gain[t], gain[:, n]
@@ -145,6 +148,8 @@ def keypoint_overlap(
     """OKS of the pairs that are compared, by the area of the first; zero for all others."""
     overlap = np.zeros(compared.shape)
     t, n = np.nonzero(compared)
+    if not len(t):
+        return overlap
     # COCO measures a person's area inside the outline, about half of the box.
     area = 0.5 * (box[:, 2:] - box[:, :2]).prod(axis=-1)
     overlap[t, n] = skeleton.oks(a[t], b[n], area[t]).mean(axis=-1)
@@ -167,14 +172,17 @@ def birth_log_density(
 
     The expectation is over Σ, the spread of new people, itself, so no typical pose is needed.
     """
-    offset = z.mean - z.centre[z.owner]
-    total = z.R + offset[..., :, None] * offset[..., None, :]
-    R = _average(total, z.log_weight, z.owner)
-    both = z.measured[..., :, None] & z.measured[..., None, :]
+    R = z.R
+    if len(z.owner) > len(z):
+        offset = z.mean - z.centre[z.owner]
+        total = z.R + offset[..., :, None] * offset[..., None, :]
+        R = _average(total, z.log_weight, z.owner)
     cov = np.square(z.height)[:, None, None, None] * spread + R
-    factor = np.linalg.cholesky(cov if both.all() else np.where(both, cov, np.eye(R.shape[-1])))
-    log_det = 2 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=(-2, -1))
-    return -0.5 * (log_det + z.measured.sum(axis=(-2, -1)) * (1 + np.log(2 * np.pi)))
+    if not z.measured.all():
+        both = z.measured[..., :, None] & z.measured[..., None, :]
+        cov = np.where(both, cov, np.eye(R.shape[-1]))
+    log_det = triangular.log_det(triangular.cholesky(cov)).sum(axis=-1)
+    return -0.5 * (log_det + z.measured.sum(axis=(-2, -1)) * (1 + log(2 * pi)))
 
 
 def _centres(
@@ -184,9 +192,12 @@ def _centres(
     owner: Int[np.ndarray, " rows"],
 ) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 2 2"]]:
     """Mean and spread of the mean of all keypoints, as if they all erred together."""
-    points = mean.reshape(len(mean), -1, 2).mean(axis=1)
-    xx, xy, yy = (term.mean(axis=(1, 2)) for term in planar(cov))
-    alone = np.stack([xx, xy, xy, yy], axis=1).reshape(-1, 2, 2)
+    rows, B, d = mean.shape
+    points = mean.reshape(rows, -1, 2).mean(axis=1)
+    blocks = cov.reshape(rows, B, d // 2, 2, d // 2, 2)
+    alone = np.einsum("rbjxjy->rxy", blocks) * (2 / (B * d))
+    if owner[-1] + 1 == rows:
+        return points, alone
     centre = _average(points, log_weight, owner)
     offset = points - centre[owner]
     between = offset[:, :, None] * offset[:, None, :]
@@ -199,9 +210,6 @@ def _average(
     owner: Int[np.ndarray, " rows"],
 ) -> Float[np.ndarray, " n *rest"]:
     """Weighted sums over the rows of each owner."""
-    n = owner[-1] + 1
-    if n == len(owner):
-        return values
-    first = np.searchsorted(owner, np.arange(n))
+    first = np.searchsorted(owner, np.arange(owner[-1] + 1))
     weight = np.exp(log_weight).reshape(-1, *[1] * (values.ndim - 1))
     return np.add.reduceat(weight * values, first, axis=0)

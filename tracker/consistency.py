@@ -26,15 +26,14 @@ class Consistency:
     views: int = 0
     """How many views the averages have seen."""
 
-    def after(self, *views: "Consistency", horizon: int | None = None) -> "Consistency":
-        """Take in some single views; what lies back farther than the horizon, in views, fades."""
-        seen = self.views + len(views)
-        kept = seen if horizon is None else min(seen, horizon)
+    def after(self, view: "Consistency", horizon: int | None = None) -> "Consistency":
+        """Take in a single view; what lies back farther than the horizon, in views, fades."""
+        seen = self.views + 1
+        share = 1 / (seen if horizon is None else min(seen, horizon))
         return Consistency(
-            self.nis + sum([v.nis - self.nis for v in views]) / kept,
-            self.autocorrelation
-            + sum([v.autocorrelation - self.autocorrelation for v in views]) / kept,
-            self.coverage + sum([v.coverage - self.coverage for v in views]) / kept,
+            self.nis + share * (view.nis - self.nis),
+            self.autocorrelation + share * (view.autocorrelation - self.autocorrelation),
+            self.coverage + share * (view.coverage - self.coverage),
             seen,
         )
 
@@ -73,13 +72,9 @@ def look(
 
     What is not measured has an innovation of zero and is left out of the means.
     """
-    before = np.stack([np.zeros(innovation.shape[1]) if w is None else w for w in last])
-    coordinates = np.maximum(measured.sum(axis=1), 1)
-    inside = (nis < ELLIPSE) & measured[:, ::2]
-    columns = (
-        np.square(innovation).sum(axis=1) / coordinates,
-        (innovation * before).sum(axis=1) / coordinates,
-        2 * inside.sum(axis=1) / coordinates,
-    )
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return [Consistency(nis, alike, share, views=1) for nis, alike, share in rows]
+    nothing = np.zeros(innovation.shape[1])
+    before = np.array([nothing if w is None else w for w in last])
+    held = 2 * ((nis < ELLIPSE) & measured[:, ::2])
+    sums = [v.sum(axis=1) for v in (innovation**2, innovation * before, held)]
+    averages = np.array(sums) / np.maximum(measured.sum(axis=1), 1)
+    return [Consistency(nis, alike, share, 1) for nis, alike, share in averages.T.tolist()]

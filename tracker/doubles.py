@@ -22,7 +22,7 @@ def agreeing(
     person from two boxes err alike, so that nearly all pass; those of two people nearly never.
     """
     alike = np.zeros(compared.shape, dtype=bool)
-    i, k = np.nonzero(np.triu(compared, 1))
+    i, k = np.nonzero(compared)
     if not len(i):
         return alike
     points = np.stack([pose.keypoints for pose in poses])
@@ -33,7 +33,7 @@ def agreeing(
     inside = (offset * whitened).sum(axis=-1) < planar_gate(region)
     both = seen[i] & seen[k]
     alike[i, k] = 2 * (inside & both).sum(axis=1) > both.sum(axis=1)
-    return alike | alike.T
+    return alike
 
 
 class Doubles:
@@ -66,7 +66,7 @@ class Doubles:
         """Numbers of the older and the younger of each pair."""
         if len(tracks) < 2:
             return {}
-        box = np.stack([track.box for track in tracks])
+        box = np.array([track.box for track in tracks])
         touching = np.triu(box_iou(box, box) > 0, 1)
         if not touching.any():
             return {}

@@ -17,5 +17,9 @@ class SinkError(TrackerError):
     """An output cannot be opened or written."""
 
 
+class PoseError(TrackerError):
+    """Poses do not fit the tracker that is to follow them."""
+
+
 class WeightsError(TrackerError):
     """A weight file or its model card is missing, corrupt or of another kind."""

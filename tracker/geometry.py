@@ -93,10 +93,13 @@ def box_iou(a: Float[np.ndarray, "n 4"], b: Float[np.ndarray, "m 4"]) -> Float[n
     """Intersection over union of every pair of boxes."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=-1)
-    area_a = (a[:, 2:] - a[:, :2]).prod(axis=-1)
-    area_b = (b[:, 2:] - b[:, :2]).prod(axis=-1)
-    return shared / np.maximum(area_a[:, None] + area_b[None] - shared, 1e-9)
+    shared = _area(np.maximum(high - low, 0.0))
+    union = _area(a[:, None, 2:] - a[:, None, :2]) + _area(b[:, 2:] - b[:, :2]) - shared
+    return shared / np.maximum(union, 1e-9)
+
+
+def _area(size: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch"]:
+    return size[..., 0] * size[..., 1]
 
 
 def box_to_aspect(

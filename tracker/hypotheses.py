@@ -7,11 +7,12 @@ the few that matter are updated. All people of a frame are one batch, hypothesis
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import log, log1p, pi, sqrt
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from tracker import kalman, mixture
+from tracker import kalman, mixture, triangular
 from tracker.kalman import Echo
 from tracker.motion import BodyMotion
 from tracker.noise import (
@@ -185,10 +186,10 @@ def predict(
     smoother the state before is kept beside the new one.
     """
     d = people.error.shape[-1]
-    unit = np.square(height)[people.owner, None, None, None]
     lively = np.square(height * liveliness)[people.owner, None, None, None]
     was = people.cov if keep_last else people.cov[..., :d]
-    moved = np.concatenate([was[..., :d, :] + dt * was[..., d:, :], was[..., d:, :]], axis=-2)
+    moved = was.copy()
+    moved[..., :d, :] += dt * was[..., d:, :]
     mean, cov = kalman.glide(people.mean, people.cov, dt, lively * parts.matrix(motion.density))
     lost = ~seen[people.owner]
     trust = people.trust
@@ -198,7 +199,7 @@ def predict(
             parts.whole_vector(people.mean[lost], 2),
             parts.whole_matrix(people.cov[lost], 2),
             step.F,
-            unit[lost, 0] * step.Q,
+            np.square(height)[people.owner[lost], None, None] * step.Q,
         )
         mean[lost], cov[lost] = parts.vector(mean_lost, 2), parts.matrix(cov_lost, 2)
         moved[lost] = parts.matrix(step.F, 2) @ was[lost]
@@ -229,28 +230,30 @@ def score(
     difference = z.mean[k] - people.mean[m, :, :d]
     if rho > 0 and people.echo is not None:
         echo = Echo(people.error[m], people.echo.cov[m], people.echo.cross[m, :, :d])
-        fresh = np.where(people.trust[m] > 0, np.sqrt(1 - rho**2), 1.0)
+        fresh = np.where(gain > 0, sqrt(1 - rho**2), 1.0)
         S = kalman.with_echo(position_cov[m], z.R[k], echo, gain, fresh)
         difference = difference - gain * echo.mean
     else:
         S = position_cov[m] + z.R[k]
-    nis = planar_nis(difference, S)
-    doubt = disbelief(difference, nis, planar_gate(noise.joint_gate))
-    diagonal = np.arange(d)
-    S[..., diagonal, diagonal] += doubt
+    nis, gate = planar_nis(difference, S), planar_gate(noise.joint_gate)
+    doubt = np.zeros(difference.shape)
+    if (nis > gate).any():
+        doubt = disbelief(difference, nis, gate)
+        diagonal = np.arange(d)
+        S[..., diagonal, diagonal] += doubt
     innovation = kalman.innovate(difference, S, measured)
-    prior = people.log_weight[m] + z.log_weight[k] + np.log1p(-noise.outlier_weight)
+    prior = people.log_weight[m] + z.log_weight[k] + log1p(-noise.outlier_weight)
     inside = prior + innovation.log_likelihood.sum(axis=-1)
     wrong_pair, i = np.nonzero(of_person >= 0)
     wrong_m = of_person[wrong_pair, i]
     wrong = _wrong_as_a_whole(people, z, wrong_m, pairs[wrong_pair, 1], noise)
-    log_joint, all_pairs = np.append(inside, wrong), np.append(pair, wrong_pair)
+    log_joint, all_pairs = np.concatenate([inside, wrong]), np.concatenate([pair, wrong_pair])
     log_likelihood = np.full(len(pairs), -np.inf)
     np.logaddexp.at(log_likelihood, all_pairs, log_joint)
     return Scores(
         pairs,
         all_pairs,
-        np.append(m, wrong_m),
+        np.concatenate([m, wrong_m]),
         log_joint,
         log_likelihood,
         k,
@@ -290,8 +293,10 @@ def update(
     mean[inside] += (pull.mT @ innovation.whitened[..., None])[..., 0]
     cov[inside] -= pull.mT @ pull
     error[inside] = z.mean[k] - mean[inside, :, :d]
-    doubt = scores.doubt[good]
-    size = error_bar(z.R[k] + doubt[..., None] * np.eye(d)) if doubt.any() else z.size[k]
+    size, doubt = z.size[k], scores.doubt[good]
+    doubted = doubt.any(axis=(1, 2))
+    if doubted.any():
+        size[doubted] = error_bar(z.R[k[doubted]] + doubt[doubted][..., None] * np.eye(d))
     trust[inside] = innovation.measured / size
     weight = scores.log_joint[rows]
     total = np.full(len(chosen), -np.inf)
@@ -324,21 +329,23 @@ def learn_correlation(
         return 0.0, 0.0
     m, k = scores.person[rows], scores.pose[rows]
     innovation = scores.innovation.rows(rows)
+    L, w = innovation.factor, innovation.whitened
     unit = z.size[k] * people.trust[m] * innovation.measured
-    fresh = np.where(unit > 0, np.sqrt(1 - rho**2), 1.0)
-    falls = np.where(unit > 0, -rho / fresh, 0.0)
+    known = unit > 0
+    fresh = np.where(known, sqrt(1 - rho**2), 1.0)
+    falls = np.where(known, -rho / fresh, 0.0)
     d = unit.shape[-1]
-    back = people.echo.cross[m, :, :d] * unit[..., None, :]
-    kept = unit[..., :, None] * unit[..., None, :] * people.echo.cov[m]
-    new = falls[..., :, None] * fresh[..., None, :] * z.R[k]
-    change = back + back.mT + 2 * rho * kept + new + new.mT
-    change *= innovation.measured[..., :, None] & innovation.measured[..., None, :]
-    root, w = np.linalg.inv(innovation.factor), innovation.whitened
-    M = root @ change @ root.mT
-    u = (root @ (unit * people.error[m])[..., None])[..., 0]
-    curved = (w * (M @ w[..., None])[..., 0]).sum()
-    trace = np.trace(M, axis1=-2, axis2=-1).sum()
-    return float((w * u).sum() + 0.5 * (curved - trace)), float((u * u).sum() + 0.5 * (M * M).sum())
+    half = people.echo.cross[m, :, :d] * unit[..., None, :]
+    half += rho * unit[..., :, None] * unit[..., None, :] * people.echo.cov[m]
+    half += falls[..., :, None] * fresh[..., None, :] * z.R[k]
+    change = half + half.mT
+    if not innovation.measured.all():
+        change *= innovation.measured[..., :, None] & innovation.measured[..., None, :]
+    M = triangular.solve(L, triangular.solve(L, change).mT)
+    u = triangular.solve(L, (unit * people.error[m])[..., None])[..., 0]
+    curved = np.vdot(w, (M @ w[..., None])[..., 0])
+    slope = np.vdot(w, u) + 0.5 * (curved - M.diagonal(0, -2, -1).sum())
+    return float(slope), float(np.vdot(u, u) + 0.5 * np.vdot(M, M))
 
 
 def survivors(
@@ -389,12 +396,12 @@ def _wrong_as_a_whole(
     Its keypoints are then spread far and independently about the person.
     """
     d = z.mean.shape[-1]
-    variance = np.diagonal(people.cov[..., :d, :d], axis1=-2, axis2=-1)[m]
+    variance = people.cov[..., :d, :d].diagonal(0, -2, -1)[m]
     variance = variance + np.square(noise.outlier_std * z.height[pose])[:, None, None]
     squared = np.square(z.centre[pose] - people.mean[m, :, :d]) / variance
-    logs = -0.5 * (squared + np.log(2 * np.pi * variance))
-    prior = people.log_weight[m] + np.log(noise.outlier_weight)
-    return prior + (logs * z.measured[pose]).sum(axis=(-2, -1))
+    logs = (squared + np.log(2 * pi * variance)) * z.measured[pose]
+    prior = people.log_weight[m] + log(noise.outlier_weight)
+    return prior - 0.5 * logs.sum(axis=(-2, -1))
 
 
 def _merged(people: People, below: float) -> People:

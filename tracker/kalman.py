@@ -11,9 +11,12 @@ Henrikson 1968).
 """
 
 from dataclasses import dataclass
+from math import log, pi
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+
+from tracker import triangular
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,9 +37,8 @@ class Innovation:
     @property
     def log_likelihood(self) -> Float[np.ndarray, "*batch"]:
         """Log of N(d; 0, S) over the measured coordinates, nats."""
-        log_det = 2 * np.log(np.diagonal(self.factor, axis1=-2, axis2=-1)).sum(axis=-1)
         dof = self.measured.sum(axis=-1)
-        return np.asarray(-0.5 * (self.nis + log_det + dof * np.log(2 * np.pi)))
+        return np.asarray(-0.5 * (self.nis + triangular.log_det(self.factor) + dof * log(2 * pi)))
 
     def rows(self, index: Int[np.ndarray, " n"]) -> "Innovation":
         """Some of a batch."""
@@ -79,7 +81,7 @@ def glide(
     pp, pv, vv = cov[..., :D, :D], cov[..., :D, D:], cov[..., D:, D:]
     half = dt * (pv + 0.5 * dt * vv)
     P = np.empty_like(cov)
-    P[..., :D, :D] = pp + half + half.mT + (dt**3 / 3) * density
+    P[..., :D, :D] = pp + (half + half.mT) + (dt**3 / 3) * density
     P[..., :D, D:] = pv + dt * vv + (dt**2 / 2) * density
     P[..., D:, :D] = P[..., :D, D:].mT
     P[..., D:, D:] = vv + dt * density
@@ -89,7 +91,9 @@ def glide(
 def glide_mean(mean: Float[np.ndarray, "*batch X"], dt: float) -> Float[np.ndarray, "*batch X"]:
     """(p, v) → (p + v dt, v)."""
     D = mean.shape[-1] // 2
-    return np.concatenate([mean[..., :D] + dt * mean[..., D:], mean[..., D:]], axis=-1)
+    moved = mean.copy()
+    moved[..., :D] += dt * mean[..., D:]
+    return moved
 
 
 def innovate(
@@ -99,18 +103,13 @@ def innovate(
 ) -> Innovation:
     """Weigh what was measured beyond the prediction by its covariance.
 
-    All that scoring needs, and half of an update. L⁻¹d comes with L from one factorisation:
-    [[S, d], [dᵀ, big]] has the factor [[L, 0], [(L⁻¹d)ᵀ, …]].
+    All that scoring needs, and half of an update.
     """
-    D = difference.shape[-1]
-    bordered = np.empty((*S.shape[:-2], D + 1, D + 1))
-    both = measured[..., :, None] & measured[..., None, :]
-    bordered[..., :D, :D] = S if both.all() else np.where(both, S, np.eye(D))
-    bordered[..., D, :D] = np.where(measured, difference, 0.0)
-    bordered[..., :D, D] = bordered[..., D, :D]
-    bordered[..., D, D] = 1e200  # more than any dᵀS⁻¹d
-    L = np.linalg.cholesky(bordered)
-    return Innovation(L[..., :D, :D], L[..., D, :D], measured)
+    if not measured.all():
+        both = measured[..., :, None] & measured[..., None, :]
+        S = np.where(both, S, np.eye(S.shape[-1]))
+        difference = np.where(measured, difference, 0.0)
+    return Innovation(*triangular.whiten(S, difference), measured)
 
 
 def update(
@@ -132,7 +131,7 @@ def pull(
 ) -> Float[np.ndarray, "*batch D n"]:
     """G = L⁻¹ cov(z, y): how the whitened innovation moves anything y that goes with z."""
     seen = cross if innovation.measured.all() else cross * innovation.measured[..., None, :]
-    return np.linalg.solve(innovation.factor, seen.mT)
+    return triangular.solve(innovation.factor, seen.mT)
 
 
 def with_echo(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from tracker import triangular
 from tracker.types import Mixture
 
 
@@ -56,9 +57,9 @@ def stack(mixtures: Sequence[Mixture]) -> Mixture:
     K, D = max(len(mixture) for mixture in mixtures), mixtures[0].mean.shape[1]
     if all(len(mixture) == K for mixture in mixtures):
         return Mixture(
-            np.stack([mixture.mean for mixture in mixtures]),
-            np.stack([mixture.cov for mixture in mixtures]),
-            np.stack([mixture.log_weight for mixture in mixtures]),
+            np.array([mixture.mean for mixture in mixtures]),
+            np.array([mixture.cov for mixture in mixtures]),
+            np.array([mixture.log_weight for mixture in mixtures]),
         )
     N = len(mixtures)
     mean, log_weight = np.zeros((N, K, D)), np.full((N, K), -np.inf)
@@ -87,9 +88,10 @@ def distances(mixture: Mixture) -> Float[np.ndarray, "*batch K K"]:
     weight, cov = np.exp(mixture.log_weight), mixture.cov.reshape(*batch, K, D * D)
     mean_cov = (weight[..., None, :] @ cov).reshape(*batch, D, D)
     offset = mixture.mean - mixture.mean[..., :1, :]
-    product = offset @ np.linalg.solve(mean_cov, offset.mT)  # (*batch, K, K)
-    own = np.diagonal(product, axis1=-2, axis2=-1)
-    squared = own[..., :, None] + own[..., None, :] - product - product.mT
+    white = triangular.solve(triangular.cholesky(mean_cov), offset.mT)
+    product = white.mT @ white  # (*batch, K, K)
+    own = product.diagonal(0, -2, -1)
+    squared = own[..., :, None] + own[..., None, :] - 2 * product
     return np.maximum(squared, 0.0) / D
 
 
@@ -167,9 +169,9 @@ def condition(
     rest = np.setdiff1d(np.arange(mixture.mean.shape[1]), index)
     known = marginal(mixture, index)
     offset = value - known.mean  # (K, d)
-    factor = np.linalg.cholesky(known.cov)
-    half = np.linalg.solve(factor, mixture.cov[:, index[:, None], rest])  # (K, d, r)
-    white = np.linalg.solve(factor, offset[..., None])
+    factor = triangular.cholesky(known.cov)
+    half = triangular.solve(factor, mixture.cov[:, index[:, None], rest])  # (K, d, r)
+    white = triangular.solve(factor, offset[..., None])
     return normalise(
         Mixture(
             mixture.mean[:, rest] + (half.mT @ white)[..., 0],
@@ -199,13 +201,12 @@ def _log_normal(
     offset: Float[np.ndarray, "*batch K D"], cov: Float[np.ndarray, "K D D"]
 ) -> Float[np.ndarray, "*batch K"]:
     *batch, k, d = offset.shape
-    factor = np.linalg.cholesky(cov)
+    factor = triangular.cholesky(cov)
     # All points are columns of one solve per component: many points cost little more than one.
     columns = np.moveaxis(offset.reshape(-1, k, d), 0, -1)  # (K, D, n)
-    white = np.linalg.solve(factor, columns)
+    white = triangular.solve(factor, columns)
     squared = np.square(white).sum(axis=1).T.reshape(*batch, k)
-    log_det = 2 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1)
-    return -0.5 * (squared + log_det + d * np.log(2 * np.pi))
+    return -0.5 * (squared + triangular.log_det(factor) + d * np.log(2 * np.pi))
 
 
 def _logsumexp(log_weight: Float[np.ndarray, "*batch K"]) -> Float[np.ndarray, "*batch"]:

@@ -181,7 +181,8 @@ def livelier(liveliness: float, autocorrelation: float, adaptation: float) -> fl
 
 def body_height(box: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch"]:
     """The long side of a person's box, px: the unit of all motion."""
-    return np.asarray((box[..., 2:] - box[..., :2]).max(axis=-1))
+    size = box[..., 2:] - box[..., :2]
+    return np.asarray(np.maximum(size[..., 0], size[..., 1]))
 
 
 def _edge_correlation(a: str, b: str) -> float:

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, log1p
-from typing import Literal
+from math import atanh, inf, log1p, tanh
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tracker import mixture
-from tracker.mixture import normalise
 from tracker.motion import SAMPLE_PERIOD, body_height
 from tracker.parts import Parts, planar
 from tracker.types import Mixture, PoseMixture
@@ -111,29 +110,30 @@ def measure(
     inflation, news = (
         (1.0, (1 - rho) / (1 + rho)) if ar1 else (noise.inflation, 1 / noise.inflation)
     )
-    few = mixture.stack([pose.mixture for pose in poses])
-    few = mixture.reduce_hypotheses(few) if parts.count == 1 else _one_each(few)
-    height = body_height(np.stack([pose.detection.box for pose in poses]))
-    R = noise.scale * inflation * parts.matrix(few.cov)  # (N, K, B, d, d)
-    variance = (np.exp(few.log_weight)[..., None] * _diagonal(few.cov)).sum(axis=1)
-    prior = np.square(noise.prior_std * height)[:, None]
-    share = variance.reshape(len(poses), -1, 2).mean(axis=-1).repeat(2, axis=-1) / prior
+    told = [pose.mixture for pose in poses]
+    few = _few(told, parts) if parts.count == 1 else _one_each(told, parts)
+    height = body_height(np.array([pose.detection.box for pose in poses]))
+    variance = _average(few.cov.diagonal(0, -2, -1), few.log_weight)  # (N, B, d)
+    prior = np.square(noise.prior_std * height)[:, None, None]
+    share = (0.5 * (variance[..., ::2] + variance[..., 1::2]) / prior).repeat(2, axis=-1)
+    R = noise.scale * inflation * few.cov
     if (share > 0.01).any():  # else there is nothing to take out
-        relief = parts.vector(np.sqrt(1 / np.maximum(1 - share, 1 / noise.prior_relief)))
-        R = R * (relief[..., :, None] * relief[..., None, :])[:, None]
+        relief = np.sqrt(1 / np.maximum(1 - share, 1 / noise.prior_relief))
+        R *= (relief[..., :, None] * relief[..., None, :])[:, None]
     diagonal = np.arange(R.shape[-1])
     R[..., diagonal, diagonal] += noise.floor**2
-    weight = normalise(Mixture(few.mean, few.cov, news * few.log_weight)).log_weight
-    owner, k = np.nonzero(np.isfinite(weight))
+    log_weight = news * few.log_weight
+    log_weight -= np.logaddexp.reduce(log_weight, axis=1, keepdims=True)
+    owner, k = np.nonzero(np.isfinite(log_weight))
     R = R[owner, k]
     return Measurements(
         owner,
-        weight[owner, k],
-        parts.vector(few.mean)[owner, k],
+        log_weight[owner, k],
+        few.mean[owner, k],
         R,
         error_bar(R),
-        parts.mask(share < noise.prior_silence),
-        parts.vector((np.exp(weight)[..., None] * few.mean).sum(axis=1)),
+        share < noise.prior_silence,
+        _average(few.mean, log_weight),
         height,
     )
 
@@ -197,25 +197,54 @@ class ErrorCorrelation:
         rho = self.over(dt)
         bend = 1 - rho**2
         self._known = min(self._known + bend**2 * information, MOST_KNOWN)
-        step = np.clip(bend * slope / self._known, -0.5, 0.5)
-        moved = max(np.tanh(np.arctanh(rho) + step), 0.0)
-        self.rho = float(min(moved ** (SAMPLE_PERIOD / dt), MOST_CORRELATION))
+        step = min(max(bend * slope / self._known, -0.5), 0.5)
+        moved = max(tanh(atanh(rho) + step), 0.0)
+        self.rho = min(moved ** (SAMPLE_PERIOD / dt), MOST_CORRELATION)
 
 
 FIRST_GUESS_WORTH = 100.0
 """Information in the first guess of artanh ρ: a standard deviation of 0.1."""
 MOST_KNOWN = 20_000.0
 """Information that is kept at most: some twenty seconds of one person."""
-MOST_CORRELATION = 0.8
-"""A learnt ρ goes no higher. Errors of a network in a still scene hardly change for seconds, then
-jump: the likelihood asks for 0.95 and more there, and error bars come out too small (ADR 0012)."""
+MOST_CORRELATION = 0.7
+"""A learnt ρ goes no higher. Error bars that are too wide leave innovations as calm as errors that
+are alike: the likelihood then asks for 0.9 and more, and the filter takes every jump of a network
+for motion (ADR 0061)."""
 
 
-def _one_each(poses: Mixture) -> Mixture:
-    """The moments of every mixture of a batch."""
-    *batch, K, _ = poses.mean.shape
-    return poses if K == 1 else mixture.merge_groups(poses, np.ones((*batch, 1, K), dtype=bool))
+class _Hypotheses(NamedTuple):
+    """Of N poses, K each, part by part."""
+
+    mean: Float[np.ndarray, "N K B d"]
+    cov: Float[np.ndarray, "N K B d d"]
+    log_weight: Float[np.ndarray, "N K"]
 
 
-def _diagonal(cov: Float[np.ndarray, "*batch d d"]) -> Float[np.ndarray, "*batch d"]:
-    return np.diagonal(cov, axis1=-2, axis2=-1)
+def _few(poses: Sequence[Mixture], parts: Parts) -> _Hypotheses:
+    """Those that matter."""
+    few = mixture.reduce_hypotheses(mixture.stack(poses))
+    return _Hypotheses(parts.vector(few.mean), parts.matrix(few.cov), few.log_weight)
+
+
+def _one_each(poses: Sequence[Mixture], parts: Parts) -> _Hypotheses:
+    """One with the moments of all; what parts have in common is not even gathered."""
+    owner = np.repeat(np.arange(len(poses)), [len(pose) for pose in poses])
+    first = np.searchsorted(owner, np.arange(len(poses)))
+    weight = np.exp(np.concatenate([pose.log_weight for pose in poses]))[:, None, None, None]
+    each = parts.vector(np.concatenate([pose.mean for pose in poses]))
+    cov = np.concatenate([parts.matrix(pose.cov) for pose in poses])
+    mean = np.add.reduceat(weight[..., 0] * each, first)
+    offset = each - mean[owner]
+    cov += offset[..., :, None] * offset[..., None, :]
+    whole = np.add.reduceat(weight * cov, first)
+    return _Hypotheses(mean[:, None], whole[:, None], np.zeros((len(poses), 1)))
+
+
+def _average(
+    values: Float[np.ndarray, "N K *rest"], log_weight: Float[np.ndarray, "N K"]
+) -> Float[np.ndarray, " N *rest"]:
+    """Over the hypotheses of each pose."""
+    if log_weight.shape[1] == 1:
+        return values[:, 0]
+    weight = np.exp(log_weight).reshape(*log_weight.shape, *[1] * (values.ndim - 2))
+    return (weight * values).sum(axis=1)

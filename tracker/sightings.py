@@ -66,21 +66,21 @@ def sight(
     """The poses that say something, each person once: the better seen of two alike."""
     if not poses:
         return None
-    visible = np.stack([pose.visible for pose in poses])
+    visible = np.array([pose.visible for pose in poses])
     score = visible.mean(axis=1)
     order = np.argsort(-score, kind="stable")
     order = order[score[order] >= life.least_score]
     if not len(order):
         return None
     good, visible = [poses[i] for i in order], visible[order]
-    keypoints = np.stack([pose.keypoints for pose in good])
+    keypoints = np.array([pose.keypoints for pose in good])
     z, box = measure(good, noise, rho, parts), person_box(keypoints, visible)
-    touching = box_iou(box, box) > 0
+    touching = np.tril(box_iou(box, box) > 0, -1)  # each with those seen better
     alike = keypoint_overlap(skeleton, keypoints, keypoints, box, touching) > life.same_oks
     alike |= agreeing(good, touching, life.same_region)
     kept: list[int] = []
     for i in np.flatnonzero(z.measured.sum(axis=(1, 2)) >= 2 * life.least_keypoints).tolist():
-        double = next((k for k in kept if alike[i, k]), None)
+        double = next((k for k in alike[i].nonzero()[0].tolist() if k in kept), None)
         if double is None:
             kept.append(i)
         elif good[double].detection.track_id is not None:
@@ -115,5 +115,5 @@ def seen_box(
     """
     now = person_box(keypoints, visible)
     half = np.array([[0.5 if detection.track_id is None else 0.0] for detection in found])
-    now = now + half * (np.stack([detection.box for detection in found]) - now)
+    now = now + half * (np.array([detection.box for detection in found]) - now)
     return box + BOX_GAIN * visible.mean(axis=1)[:, None] * (now - box)

@@ -26,6 +26,7 @@ from tracker.association import (
 )
 from tracker.consistency import NOTHING_SEEN, Consistency, look
 from tracker.doubles import Doubles
+from tracker.errors import PoseError
 from tracker.geometry import Affine, box_iou
 from tracker.hypotheses import People, ReductionConfig, Scores
 from tracker.life import CONFIRMED, LOST, TENTATIVE, LifeConfig, reported, seniority
@@ -36,7 +37,7 @@ from tracker.returning import Numbers, ReturnConfig
 from tracker.sightings import Sightings, seen_box, sight
 from tracker.skeleton import COCO17, Skeleton
 from tracker.smoothing import Link, Past
-from tracker.types import Detection, PoseMixture, Track
+from tracker.types import Detection, Mixture, PoseMixture, Track
 
 MOST_TEACHERS = 4
 """People of one frame from whom the correlation of errors is learnt, at most."""
@@ -92,6 +93,7 @@ class MultiTracker:
         modelled = self.config.noise.model == "ar1"
         self._adaptation = self.config.motion.adaptation if modelled else 0.0
         self._tracks: tuple[Track, ...] = ()
+        self._followed: tuple[People, list[Mixture]] | None = None
         self._numbers = Numbers(skeleton, self.config.returns)
         self._doubles = Doubles(self.config.life, skeleton)
         self._past = Past(self.config.lag)
@@ -120,6 +122,7 @@ class MultiTracker:
         """
         if not (isfinite(time) and (self.time is None or time > self.time)):
             raise ValueError(f"time must grow: got {time} s after {self.time} s")
+        self._check_keypoints(poses)
         dt = 0.0 if self.time is None else time - self.time
         life, noise = self.config.life, self.config.noise
         seen = sight(poses, life, noise, self._correlation.rho, self._parts, self.skeleton)
@@ -200,6 +203,17 @@ class MultiTracker:
         self._tracks = tuple(now_from_then.track(track) for track in self._tracks)
         self._numbers.move_camera(now_from_then)
 
+    def _check_keypoints(self, poses: Sequence[PoseMixture]) -> None:
+        due = len(self.skeleton)
+        for pose in poses:
+            came, numbers = len(pose.visible), pose.mixture.mean.shape[1]
+            if came != due or numbers != 2 * due:
+                raise PoseError(
+                    f"a pose of {came} keypoints and {numbers} coordinates came, but this tracker"
+                    f" follows {due} keypoints, {2 * due} coordinates: make another"
+                    " MultiTracker(skeleton=...) for poses of another skeleton"
+                )
+
     def _check_ahead(self, time: float) -> None:
         if self.time is not None and time < self.time:
             raise ValueError(f"cannot predict back: asked for {time} s after {self.time} s")
@@ -208,8 +222,8 @@ class MultiTracker:
         tracks = self._tracks
         if not tracks:
             return _Expected((), None, np.zeros((0, len(self.skeleton), 2)), np.zeros((0, 4)), time)
-        box = np.stack([track.box for track in tracks])
-        was = hypotheses.gather([(track.state, track.errors) for track in tracks], self._parts)
+        box = np.array([track.box for track in tracks])
+        was = self._together(tracks)
         people = hypotheses.predict(
             was,
             np.array([track.last_seen == track.time for track in tracks]),
@@ -223,6 +237,15 @@ class MultiTracker:
         keypoints = people.keypoints(self._parts)
         shift = (keypoints - was.keypoints(self._parts)).mean(axis=1)
         return _Expected(tracks, people, keypoints, box + np.tile(shift, 2), time)
+
+    def _together(self, tracks: Sequence[Track]) -> People:
+        """The states of all as one batch: the last update's, if nothing has happened since."""
+        if self._followed is not None:
+            people, states = self._followed
+            same = len(tracks) == len(states)
+            if same and all(t.state is state for t, state in zip(tracks, states, strict=True)):
+                return people
+        return hypotheses.gather([(track.state, track.errors) for track in tracks], self._parts)
 
     def _drift(self, track: Track, time: float) -> Float[np.ndarray, "4"]:
         """How far a box goes until some time: as far as the mean of the keypoints."""
@@ -294,7 +317,8 @@ class MultiTracker:
         last = [before.tracks[pair.track].innovation for pair in pairs]
         measured = scores.innovation.measured[best].reshape(len(best), -1)
         views = look(innovations, last, scores.nis[best], measured)
-        self.consistency = self.consistency.after(*views)
+        for view in views:
+            self.consistency = self.consistency.after(view)
         return self._hits(before, seen, pairs, after, list(innovations), views)
 
     def _restart(
@@ -326,13 +350,16 @@ class MultiTracker:
         tracks, found = [before.tracks[i] for i in t], [seen.poses[i].detection for i in n]
         keypoints = after.keypoints(self._parts)
         age = time - np.array([track.last_seen for track in tracks])
-        visible = np.stack([track.visible for track in tracks])
+        visible = np.array([track.visible for track in tracks])
         new_share = 1 - 0.5 ** (age / life.visible_half_life)
         visible = visible + new_share[:, None] * (seen.visible[n] - visible)
         shift = np.tile((keypoints - before.keypoints[t]).mean(axis=1), 2)
         box = seen_box(before.box[t] + shift, keypoints, visible, found)
         followed = []
-        for i, (state, errors) in enumerate(after.states(self._parts)):
+        states = after.states(self._parts)
+        if not self.config.lag:
+            self._followed = after, [state for state, _ in states]
+        for i, (state, errors) in enumerate(states):
             track, view = tracks[i], views[i]
             existence = life.seen(track, found[i], time)
             consistency, liveliness = track.consistency, track.liveliness

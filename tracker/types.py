@@ -70,7 +70,7 @@ class Mixture:
     @property
     def heaviest(self) -> int:
         """Index of the component of largest weight."""
-        return int(np.argmax(self.log_weight))
+        return int(self.log_weight.argmax())
 
     def points(self, n: int) -> Float[np.ndarray, "K n 2"]:
         """The first 2n coordinates of the means as points."""
