@@ -23,8 +23,8 @@ from tracker.training.detector import (
     DetectorTask,
     anchor_points,
     detection_losses,
+    hint_loss,
 )
-from tracker.training.hints import hint_loss
 from tracker.training.pose import PoseSource, collate
 from tracker.training.synthetic import write_split
 from tracker.training.teacher import DenseTeacher, TeacherMaps, believe, peaks, teacher_labels
@@ -224,7 +224,7 @@ def test_hints_shape_the_features_and_fade(split: Split, detector: DenseTeacher)
     assert parts[1] == pytest.approx(float(parts[0]) / 2, rel=0.1)
     assert parts[2] == 0
     task.loss(batch, 0)["hint"].backward()
-    detector_net = task.net.network
+    detector_net = task.net.detector
     assert all(p.grad is not None for p in detector_net.backbone.parameters())
     assert all(p.grad is None for p in detector_net.score.parameters())
 

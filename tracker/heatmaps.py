@@ -125,7 +125,7 @@ class NcnnHeatmaps:
         Args:
             param_path: The .param; its .bin lies beside it under the same name.
             view: How it wants its crops.
-            output: Name of the heatmaps, or of any map inside; by default the first output.
+            output: Name of the heatmaps; by default the first output.
             threads: Of one operator.
         """
         try:
@@ -145,9 +145,9 @@ class NcnnHeatmaps:
             raise HeatmapError(f"ncnn cannot read {path} or its .bin")
         self._input = self._net.input_names()[0]
         self._output = output or self._net.output_names()[0]
-        if self._output not in path.read_text(encoding="utf-8").split():
+        if self._output not in self._net.output_names():
             raise HeatmapError(
-                f"{path} has no map {output!r}; its outputs are {self._net.output_names()}"
+                f"{path} has no output {output!r}; it gives {self._net.output_names()}"
             )
 
     def __call__(self, crops: UInt8[np.ndarray, "B H W 3"]) -> Float32[np.ndarray, "B J h w"]:

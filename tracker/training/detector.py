@@ -6,19 +6,19 @@ a teacher, every cell also learns what a trained detector says there of the very
 its features learn to tell the teacher's (docs/adr/0066).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from tracker.nets.backbone import cell_centres
 from tracker.nets.detector import STRIDES, DetectorConfig, DetectorModule
 from tracker.training.augment import CanvasAugment, CanvasSample, Scene, augment_canvas
 from tracker.training.data import DataError, box_labels, empty_strip, held_out, open_splits
-from tracker.training.hints import Pupil, hint_loss
 from tracker.training.loop import channels_last, cosine
 from tracker.training.teacher import DenseTeacher, Taught
 
@@ -83,6 +83,16 @@ class DetectorBatch:
         return DetectorBatch(image, box, exists, ignore, taught)
 
 
+class Pupil(nn.Module):
+    """A detector, and layers that say what its features are in those of a teacher."""
+
+    def __init__(self, detector: DetectorModule, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.detector = detector
+        n_features = detector.pyramid.lateral[0].get_parameter("0.weight").shape[0]
+        self.translate = nn.ModuleList(nn.Conv2d(n_features, width, 1) for width in widths)
+
+
 class DetectorTask:
     """What the trainer runs."""
 
@@ -104,9 +114,7 @@ class DetectorTask:
         self.teacher = teacher
         self.total = sum(stage.images for stage in recipe.stages)
         widths = () if teacher is None else teacher.widths
-        self.net = channels_last(
-            Pupil(DetectorModule(recipe.net), recipe.net.features, widths).to(device)
-        )
+        self.net = channels_last(Pupil(DetectorModule(recipe.net), widths).to(device))
 
     def learning_rate(self, seen: int) -> float:
         return cosine(seen / self.total, self.recipe.learning_rate, 1e-5)
@@ -135,8 +143,8 @@ class DetectorTask:
     def loss(self, batch: DetectorBatch, seen: int) -> dict[str, Tensor]:
         batch = batch.to(self.device)
         with torch.autocast(self.device, dtype=torch.bfloat16):
-            levels = self.net.network.levels(batch.image)
-            box, logit = self.net.network.read(levels)
+            levels = self.net.detector.levels(batch.image)
+            box, logit = self.net.detector.read(levels)
             # Of a detector trained without a teacher's features none are asked for.
             said = [layer(level) for layer, level in zip(self.net.translate, levels, strict=False)]
         size = batch.image.shape[-1]
@@ -194,6 +202,18 @@ def detection_losses(
     focus = (logit.sigmoid() - quality).abs() ** 1.5
     score_loss = (cross_entropy * focus.detach() * counted).sum() / total
     return {"score": score_loss, "box": 2.0 * box_loss}
+
+
+def hint_loss(said: Sequence[Tensor], due: Sequence[Tensor]) -> Float[Tensor, ""]:
+    """Mean squared error of a teacher's features, each channel in units of its spread in the batch.
+
+    Every cell of every level tells 64 numbers, where boxes and scores tell little of most cells.
+    """
+    errors = []
+    for ours, theirs in zip(said, due, strict=True):
+        spread, mean = torch.std_mean(theirs, dim=(0, 2, 3), keepdim=True)
+        errors.append((ours.float() - (theirs - mean) / (spread + 1e-3)).square().mean())
+    return torch.stack(errors).mean()
 
 
 @torch.no_grad()

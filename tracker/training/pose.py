@@ -4,7 +4,7 @@
 goes on where it stopped. Calibration and export follow in `calibrate.py`.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +30,6 @@ from tracker.training.data import (
     open_splits,
     pose_labels,
 )
-from tracker.training.hints import Pupil, hint_loss
 from tracker.training.loop import channels_last, cosine
 from tracker.training.losses import (
     heatmap_loss,
@@ -115,19 +114,14 @@ class PoseBatch:
     """(B, J) OKS fall-off of each keypoint, 2 σⱼ s."""
     taught: Tensor | None = None
     """(B, J, h, w) heatmaps of a teacher, 0..1."""
-    hint: Tensor | None = None
-    """(B, c, h, w) features of a teacher that looks at the same crops."""
 
     def to(self, device: str) -> "PoseBatch":
         tensors = (self.image, self.keypoints, self.weight, self.visible, self.scale)
         image, keypoints, weight, visible, scale = (
             tensor.to(device, non_blocking=True) for tensor in tensors
         )
-        taught, hint = (
-            None if tensor is None else tensor.to(device, non_blocking=True)
-            for tensor in (self.taught, self.hint)
-        )
-        return PoseBatch(image, keypoints, weight, visible, scale, taught, hint)
+        taught = None if self.taught is None else self.taught.to(device, non_blocking=True)
+        return PoseBatch(image, keypoints, weight, visible, scale, taught)
 
 
 class PoseSource(NamedTuple):
@@ -174,7 +168,6 @@ class PoseTask:
         cache: Path,
         device: str = "cpu",
         teacher: HeatmapNet | None = None,
-        hints: HeatmapNet | None = None,
     ) -> None:
         torch.manual_seed(recipe.seed)
         splits = open_splits(data, cache, recipe.synthetic)
@@ -189,15 +182,7 @@ class PoseTask:
         self.recipe = recipe
         self.device = device
         self.total = sum(stage.crops for stage in recipe.stages)
-        self.hints = hints
-        widths = (
-            ()
-            if hints is None
-            else (hints(np.zeros((1, hints.view.height, hints.view.width, 3), np.uint8)).shape[1],)
-        )
-        self.net = channels_last(
-            Pupil(PoseModule(recipe.net), recipe.net.features, widths).to(device)
-        )
+        self.net = channels_last(PoseModule(recipe.net).to(device))
 
     def learning_rate(self, seen: int) -> float:
         """Two falls: one for the heatmaps, one for the sampler, which starts from nothing."""
@@ -212,29 +197,18 @@ class PoseTask:
         rng = np.random.default_rng((self.recipe.seed, step_seed))
         chosen = rng.choice(len(self.sources), self.recipe.batch, p=self.shares)
         shape = stage.height, stage.width
-        samples = [self.sources[i].sample(shape, rng, self.recipe.augment) for i in chosen.tolist()]
-        batch = collate(samples)
-        if self.hints is None or stage.kind is not StageKind.HEATMAP:
-            return batch
-        if shape != (self.hints.view.height, self.hints.view.width):
-            return batch  # the teacher knows crops of one size only
-        features = self.hints(np.stack([sample.image for sample in samples]))
-        return replace(batch, hint=torch.from_numpy(features))
+        return collate(
+            [self.sources[i].sample(shape, rng, self.recipe.augment) for i in chosen.tolist()]
+        )
 
     def loss(self, batch: PoseBatch, seen: int) -> dict[str, Tensor]:
         stage, progress = self.recipe.at(seen)
         batch = batch.to(self.device)
         with torch.autocast(self.device, dtype=torch.bfloat16):
             if stage.kind is StageKind.HEATMAP:
-                heatmap, features, _ = self.net.network.look(batch.image)
-                said = [layer(features) for layer in self.net.translate]
-            else:
-                output = self.net.network(batch.image, self._latent(stage.kind))
-                return sampler_losses(stage.kind, progress, output, batch)
-        parts = map_losses(heatmap, batch)
-        if batch.hint is not None:
-            parts["hint"] = 1.5 * (1 - progress) * hint_loss(said, [batch.hint])
-        return parts
+                return map_losses(self.net.look(batch.image)[0], batch)
+            output = self.net(batch.image, self._latent(stage.kind))
+        return sampler_losses(stage.kind, progress, output, batch)
 
     def _latent(self, kind: StageKind) -> Float[Tensor, "K z"]:
         """Fresh points while hypotheses spread; then those at which the network will be read.

@@ -10,7 +10,6 @@ import torch
 from tracker import weights
 from tracker.heatmaps import NcnnHeatmaps
 from tracker.training.detector import DetectorRecipe, DetectorStage, DetectorTask
-from tracker.training.hints import tinypose_features
 from tracker.training.loop import Net, Task, Trainer, TrainingError
 from tracker.training.pose import PoseRecipe, PoseTask, Stage
 from tracker.training.publish import publish_detector, publish_pose, restore
@@ -49,14 +48,14 @@ def train_pose(run: Run) -> Path:
     if run.stages:
         recipe = replace(recipe, stages=tuple(map(Stage.parse, run.stages)))
     teacher = NcnnHeatmaps(run.teacher) if run.teacher is not None else None
-    hints = tinypose_features(run.teacher) if run.teacher is not None else None
-    task = PoseTask(recipe, run.data, run.cache, run.device, teacher, hints)
+    task = PoseTask(recipe, run.data, run.cache, run.device, teacher)
     start = _start(run, "pose")
     if start is not None:
-        restore(task.net.network, start.path)
+        restore(task.net, start.path)
     trainer = _train(task, run, recipe.batch)
-    net = trainer.average.network.cpu()
-    return publish_pose(net, run.data, run.cache, run.out, run.name, recipe, trainer.seen, start)
+    return publish_pose(
+        trainer.average.cpu(), run.data, run.cache, run.out, run.name, recipe, trainer.seen, start
+    )
 
 
 def train_detector(run: Run) -> Path:
@@ -68,12 +67,12 @@ def train_detector(run: Run) -> Path:
     task = DetectorTask(recipe, run.data, run.cache, run.device, teacher)
     backbone = weights.find("pose", run.backbone_from) if run.backbone_from is not None else None
     if backbone is not None:
-        restore(task.net.network.backbone, backbone.path, "backbone.")
+        restore(task.net.detector.backbone, backbone.path, "backbone.")
     start = _start(run, "detector")
     if start is not None:
-        restore(task.net.network, start.path)
+        restore(task.net.detector, start.path)
     trainer = _train(task, run, recipe.batch)
-    net = trainer.average.network.cpu()
+    net = trainer.average.detector.cpu()
     return publish_detector(
         net, run.data, run.cache, run.out, run.name, recipe, trainer.seen, start, backbone
     )
