@@ -262,3 +262,25 @@ def test_the_least_certain_are_looked_at_first():
     pipeline.most_poses = 1
     pipeline(fakes.frame(11))
     assert [box.track_id for box in net.boxes[-1]] == [second.id]
+
+
+@pytest.mark.parametrize("step", [0.7, 2.0])
+def test_a_camera_of_few_frames_a_second_keeps_its_people(step):
+    """What passed between two frames is no time in which somebody was looked for and not seen."""
+    pipeline, *_ = follow([fakes.person(150), fakes.person(450)], 0)
+    for index in range(8):
+        frame = fakes.frame(index)
+        tracked = pipeline(Frame(frame.image, index, step * index))
+    assert [(t.id, t.status) for t in tracked.tracks] == [(n, TrackStatus.CONFIRMED) for n in (1, 2)]
+
+
+@pytest.mark.parametrize("hidden", [0.7, 1.0, 1.5])
+def test_who_comes_back_where_they_were_expected_is_followed_at_once(hidden):
+    person = fakes.person(150)
+    pipeline, detector, net = follow([person], 15)
+    back = 15 + round(30 * hidden)
+    for index in range(15, back + 3):
+        detector.people = (person,) if index >= back else ()
+        net.visible = 0.95 if index >= back else 0.05
+        tracked = pipeline(fakes.frame(index))
+    assert [(t.id, t.status) for t in tracked.tracks] == [(1, TrackStatus.CONFIRMED)]

@@ -48,6 +48,9 @@ class Doubles:
         """The tracks, oldest first, of which none is another's double."""
         now = self._alike(tracks)
         here = {track.id for track in tracks}
+        life = self._life
+        # Who comes back is a track first: `MultiTracker` gives no pose to one lost for so long.
+        astray = {t.id for t in tracks if t.time - t.last_seen > life.expected_for}
         before = [pair for pair in self._alike_for if here.issuperset(pair)]
         alike_for, doubles = {}, set()
         for pair in dict.fromkeys([*now, *before]):
@@ -57,7 +60,8 @@ class Doubles:
                 alike_for[pair] = span
             younger = pair[1]
             # Tentative tracks have negative numbers.
-            if (pair in now and younger < 0) or span > self._life.same_for:
+            at_once = pair in now and younger < 0 and pair[0] not in astray
+            if at_once or span > life.same_for:
                 doubles.add(younger)
         self._alike_for = alike_for
         return tuple(track for track in tracks if track.id not in doubles)
