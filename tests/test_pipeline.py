@@ -271,7 +271,9 @@ def test_a_camera_of_few_frames_a_second_keeps_its_people(step):
     for index in range(8):
         frame = fakes.frame(index)
         tracked = pipeline(Frame(frame.image, index, step * index))
-    assert [(t.id, t.status) for t in tracked.tracks] == [(n, TrackStatus.CONFIRMED) for n in (1, 2)]
+    assert [(t.id, t.status) for t in tracked.tracks] == [
+        (n, TrackStatus.CONFIRMED) for n in (1, 2)
+    ]
 
 
 @pytest.mark.parametrize("hidden", [0.7, 1.0, 1.5])

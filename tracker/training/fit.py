@@ -31,7 +31,7 @@ from tracker.pose import OUTPUTS
 from tracker.training.augment import CropAugment
 from tracker.training.calibrate import Fit, calibrate
 from tracker.training.data import DataError
-from tracker.training.loop import Trainer, cosine
+from tracker.training.loop import Trainer, channels_last, cosine
 from tracker.training.pose import PoseBatch, Stage, StageKind, sampler_losses
 from tracker.training.publish import restore, write_card
 from tracker.training.views import Look, Views, crops, write_views
@@ -181,7 +181,7 @@ class FitTask:
         self.views = views
         self.rows = np.nonzero(~views.held_out)[0]
         self.total = sum(stage.crops for stage in recipe.stages)
-        self.net: torch.nn.Module = new_sampler(views)
+        self.net: torch.nn.Module = channels_last(new_sampler(views))
 
     def learning_rate(self, seen: int) -> float:
         return cosine(seen / max(self.total, 1), self.recipe.learning_rate, 1e-5)
