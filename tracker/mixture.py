@@ -27,31 +27,6 @@ def normalise(mixture: Mixture) -> Mixture:
     return replace(mixture, log_weight=mixture.log_weight - total[..., None])
 
 
-def select(mixture: Mixture, index: Int[np.ndarray, " M"] | Bool[np.ndarray, " K"]) -> Mixture:
-    """Some of the components, normalised."""
-    return normalise(
-        Mixture(mixture.mean[index], mixture.cov[index], mixture.log_weight[index]),
-    )
-
-
-def prune(mixture: Mixture, within: float) -> Mixture:
-    """Drop what is lighter than the heaviest component by more than some nats."""
-    # The heaviest always stays, or a track could empty.
-    return select(mixture, mixture.log_weight >= mixture.log_weight.max() - abs(within))
-
-
-def cap(mixture: Mixture, most: int) -> Mixture:
-    """Keep the heaviest components, heaviest first."""
-    best = np.argsort(-mixture.log_weight, axis=-1, kind="stable")[..., :most]
-    return normalise(
-        Mixture(
-            np.take_along_axis(mixture.mean, best[..., None], axis=-2),
-            np.take_along_axis(mixture.cov, best[..., None, None], axis=-3),
-            np.take_along_axis(mixture.log_weight, best, axis=-1),
-        )
-    )
-
-
 def stack(mixtures: Sequence[Mixture]) -> Mixture:
     """A batch of mixtures; those of fewer components are filled up with some of weight zero."""
     K, D = max(len(mixture) for mixture in mixtures), mixtures[0].mean.shape[1]
