@@ -119,6 +119,16 @@ def test_train_and_run_a_detector(data: Path, tmp_path: Path) -> None:
         find(Frame(np.full((*size, 3), 90, np.uint8), 0, 0.0))
 
 
+def test_a_checkpoint_of_an_older_version_is_told(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = PoseModule().state_dict()
+    torch.save({"net": net, "average": net, "optimizer": {}}, tmp_path / "checkpoint.pt")
+    command = ["train", "pose", "--data", str(data), "--cache", str(data), "--out", str(tmp_path)]
+    assert main(command) == 1
+    assert "was trained by an older version" in capsys.readouterr().err
+
+
 def test_nothing_is_published_where_nothing_was_trained(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -86,11 +86,10 @@ class DetectorBatch:
 class Pupil(nn.Module):
     """A detector, and layers that say what its features are in those of a teacher."""
 
-    def __init__(self, detector: DetectorModule, widths: Sequence[int]) -> None:
+    def __init__(self, config: DetectorConfig, widths: Sequence[int]) -> None:
         super().__init__()
-        self.detector = detector
-        n_features = detector.pyramid.lateral[0].get_parameter("0.weight").shape[0]
-        self.translate = nn.ModuleList(nn.Conv2d(n_features, width, 1) for width in widths)
+        self.detector = DetectorModule(config)
+        self.translate = nn.ModuleList(nn.Conv2d(config.features, width, 1) for width in widths)
 
 
 class DetectorTask:
@@ -114,7 +113,7 @@ class DetectorTask:
         self.teacher = teacher
         self.total = sum(stage.images for stage in recipe.stages)
         widths = () if teacher is None else teacher.widths
-        self.net = channels_last(Pupil(DetectorModule(recipe.net), widths).to(device))
+        self.net = channels_last(Pupil(recipe.net, widths).to(device))
 
     def learning_rate(self, seen: int) -> float:
         return cosine(seen / self.total, self.recipe.learning_rate, 1e-5)
@@ -145,7 +144,7 @@ class DetectorTask:
         with torch.autocast(self.device, dtype=torch.bfloat16):
             levels = self.net.detector.levels(batch.image)
             box, logit = self.net.detector.read(levels)
-            # Of a detector trained without a teacher's features none are asked for.
+            # Without a teacher's features there are no layers.
             said = [layer(level) for layer, level in zip(self.net.translate, levels, strict=False)]
         size = batch.image.shape[-1]
         parts = detection_losses(box, logit, anchor_points(size, size, logit), batch)
@@ -207,7 +206,7 @@ def detection_losses(
 def hint_loss(said: Sequence[Tensor], due: Sequence[Tensor]) -> Float[Tensor, ""]:
     """Mean squared error of a teacher's features, each channel in units of its spread in the batch.
 
-    Every cell of every level tells 64 numbers, where boxes and scores tell little of most cells.
+    Every cell tells as many numbers as it has channels, where boxes and scores tell little of most.
     """
     errors = []
     for ours, theirs in zip(said, due, strict=True):

@@ -89,7 +89,7 @@ class Trainer(Generic[Net]):
         state = {
             "net": self.task.net.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": self.optimizer.state_dict(),
             "seen": self.seen,
             "step": self.step,
         }
@@ -108,9 +108,14 @@ class Trainer(Generic[Net]):
         state = torch.load(path, weights_only=True, map_location="cpu")
         if state["net"].keys() != self.task.net.state_dict().keys():
             raise TrainingError(f"{path} is of another network; give this one its own --out")
+        if "optimizers" not in state:
+            raise TrainingError(
+                f"{path} was trained by an older version, by AdamW alone: give this training its "
+                "own --out, and --start-from for where to begin"
+            )
         self.task.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(state["optimizers"])
         self.seen, self.step = state["seen"], state["step"]
         return True
 
