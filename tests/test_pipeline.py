@@ -276,6 +276,13 @@ def test_a_camera_of_few_frames_a_second_keeps_its_people(step):
     ]
 
 
+def test_after_a_gap_beyond_memory_nobody_takes_a_number_by_being_near():
+    pipeline, detector, _ = follow([fakes.person(150)], 8)
+    detector.people = (fakes.person(190),)
+    tracked = pipeline(Frame(fakes.frame(8).image, 8, 8 / 30 + 5.0))
+    assert all(t.last_seen < 1 for t in tracked.tracks)
+
+
 @pytest.mark.parametrize("hidden", [0.7, 1.0, 1.5])
 def test_who_comes_back_where_they_were_expected_is_followed_at_once(hidden):
     person = fakes.person(150)

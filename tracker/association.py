@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 
 from tracker import triangular
+from tracker.geometry import person_area
 from tracker.hypotheses import People
 from tracker.motion import BodyMotion
 from tracker.noise import Measurements, planar_gate, planar_nis
@@ -150,9 +151,7 @@ def keypoint_overlap(
     t, n = np.nonzero(compared)
     if not len(t):
         return overlap
-    # COCO measures a person's area inside the outline, about half of the box.
-    area = 0.5 * (box[:, 2:] - box[:, :2]).prod(axis=-1)
-    overlap[t, n] = skeleton.oks(a[t], b[n], area[t]).mean(axis=-1)
+    overlap[t, n] = skeleton.oks(a[t], b[n], person_area(box)[t]).mean(axis=-1)
     return overlap
 
 

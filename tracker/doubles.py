@@ -48,9 +48,8 @@ class Doubles:
         """The tracks, oldest first, of which none is another's double."""
         now = self._alike(tracks)
         here = {track.id for track in tracks}
-        life = self._life
-        # Who comes back is a track first: `MultiTracker` gives no pose to one lost for so long.
-        astray = {t.id for t in tracks if t.time - t.last_seen > life.expected_for}
+        # Who comes back is a track first: these are given no pose.
+        astray = {track.id for track in tracks if self._life.astray(track, track.time)}
         before = [pair for pair in self._alike_for if here.issuperset(pair)]
         alike_for, doubles = {}, set()
         for pair in dict.fromkeys([*now, *before]):
@@ -61,7 +60,7 @@ class Doubles:
             younger = pair[1]
             # Tentative tracks have negative numbers.
             at_once = pair in now and younger < 0 and pair[0] not in astray
-            if at_once or span > life.same_for:
+            if at_once or span > self._life.same_for:
                 doubles.add(younger)
         self._alike_for = alike_for
         return tuple(track for track in tracks if track.id not in doubles)

@@ -54,6 +54,16 @@ class LifeConfig:
         """Too faint to start anybody."""
         return found.track_id is None and found.score < self.birth_score
 
+    def astray(self, track: Track, time: float) -> bool:
+        """Whether somebody is known again only once what came is a track.
+
+        Time in which no frame came counts only as far as anybody is remembered: a slow camera is
+        no reason to forget, a stream that was gone is.
+        """
+        unseen_in_frames = track.time - track.last_seen
+        unseen = time - track.last_seen
+        return bool(unseen_in_frames > self.expected_for or unseen > self.memory)
+
     def born(self, found: Detection) -> float:
         """Existence of somebody new."""
         return min(found.score, MOST_EXISTENCE)

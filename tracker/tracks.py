@@ -271,8 +271,7 @@ class MultiTracker:
         log_ratio = np.full((len(before.tracks), n), -np.inf)
         log_ratio[tuple(pairs.T)] = scores.log_likelihood - new_person[pairs[:, 1]]
         # Almost any pose near goes with a state so vague: see `Numbers`.
-        unseen = np.array([track.time - track.last_seen for track in before.tracks])
-        astray = unseen > life.expected_for
+        astray = np.array([life.astray(track, before.time) for track in before.tracks])
         log_ratio[astray] = -np.inf
         weak = np.array([life.is_weak(found) for found in seen.detections])
         return scores, associate(
