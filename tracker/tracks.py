@@ -32,6 +32,7 @@ from tracker.hypotheses import People, ReductionConfig, Scores
 from tracker.life import CONFIRMED, LOST, TENTATIVE, LifeConfig, reported, seniority
 from tracker.motion import BodyMotion, MotionConfig, body_height, livelier
 from tracker.noise import ErrorCorrelation, NoiseConfig
+from tracker.one_thread import one_blas_thread
 from tracker.parts import Parts
 from tracker.returning import Numbers, ReturnConfig
 from tracker.sightings import Sightings, seen_box, sight
@@ -109,6 +110,7 @@ class MultiTracker:
         """Correlation of the errors of poses 1/30 s apart, as it is believed now."""
         return self._correlation.rho
 
+    @one_blas_thread
     def update(
         self,
         poses: Sequence[PoseMixture],
@@ -164,6 +166,7 @@ class MultiTracker:
         """
         return self.smoothed_since(back)[0]
 
+    @one_blas_thread
     def smoothed_since(self, back: int) -> list[tuple[Track, ...]]:
         """The same for all frames from then until now."""
         return self._past.since(back)

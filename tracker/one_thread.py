@@ -1,0 +1,29 @@
+"""Linear algebra in one thread.
+
+The matrices of a tracker are small. A second thread of OpenBLAS gains nothing with them, but waits
+busily for more, tens of milliseconds on a core that the networks want (ADR 0067).
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import numpy as np  # noqa: F401 - its BLAS must be loaded to be found
+import scipy.linalg.blas  # noqa: F401 - has one of its own
+from threadpoolctl import ThreadpoolController
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_POOLS = ThreadpoolController()
+
+
+def one_blas_thread(function: Callable[P, R]) -> Callable[P, R]:
+    """Run a function with one thread of BLAS; the setting of before comes back after it."""
+
+    @wraps(function)
+    def alone(*args: P.args, **kwargs: P.kwargs) -> R:
+        with _POOLS.limit(limits=1, user_api="blas"):
+            return function(*args, **kwargs)
+
+    return alone
