@@ -41,8 +41,9 @@ Keys of the JSON; below them, a source of pictures or `all`, which is every pers
 - `calibrations`: what was fitted for each method; `number` is the teacher's slope of the log
   variance over the score.
 - `detector` (boxes) and `end_to_end` (keypoints in our own boxes): measured on the source `coco`,
-  most of whose people are labelled; null where there is none. `false_people`: how many the detector
-  finds, at its own threshold, in views where nobody is (`benchmarks.person_free`).
+  most of whose people are labelled; null where there is none; `found`: the share of them in a box
+  of the detector's threshold, by its own score and once the pose network has looked, `looked_at`.
+  `false_people`: the same in views where nobody is (`benchmarks.person_free`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -72,7 +73,7 @@ from benchmarks.person_free import false_people
 from benchmarks.rivals import Eyes, Fitted, Seen, calibration_people, fitted_net, methods
 from tracker import weights
 from tracker.detector import Detector
-from tracker.geometry import person_area
+from tracker.geometry import box_iou, person_area
 from tracker.metrics import best_answer, coverage, expected_oks, squared_mahalanobis
 from tracker.mixture import log_density, marginal, reduce_hypotheses
 from tracker.pose import PoseNet
@@ -147,7 +148,7 @@ def main(
     result["calibrations"] = {name: method.record() for name, method in trusted.items()}
     result["left_out"] = int((human & astray).sum())
     result |= in_the_wild(split_data, net, finder)
-    result["false_people"] = false_people(split_data, finder)
+    result["false_people"] = false_people(split_data, finder, net)
     show(result)
     if json_path is not None:
         record = {"split": split, "seed": seed, **result, "environment": environment()}
@@ -338,15 +339,23 @@ def in_the_wild(split: Split, net: PoseNet, finder: Detector) -> dict[str, Any]:
         return {"detector": None, "end_to_end": None}
     rows = np.nonzero(chosen[split["person_img"]])[0].tolist()
     people = [label(split, row) for row in rows]
-    boxes, keypoints = [], []
+    boxes, keypoints, both = [], [], []
     for image, frame in pictures(split, np.nonzero(chosen)[0].tolist()):
         found = replace(finder, threshold=0.02)(frame)
         boxes += [_found_box(image, d) for d in found]
         likely = [d for d in found if d.score > 0.1]
-        keypoints += [_found_keypoints(guess(image, pose)) for pose in net(frame, likely)]
+        poses = net(frame, likely)
+        keypoints += [_found_keypoints(guess(image, pose)) for pose in poses]
+        both += [_found_box(image, pose.detection) for pose in poses]
     by_box, by_pose = coco_stats(people, boxes, "bbox"), coco_stats(people, keypoints, "keypoints")
     return {
-        "detector": {"ap": by_box[0], "ap50": by_box[1], "ar": by_box[8]},
+        "detector": {
+            "ap": by_box[0],
+            "ap50": by_box[1],
+            "ar": by_box[8],
+            "found": share_found(people, boxes, finder.threshold),
+            "looked_at": share_found(people, both, finder.threshold),
+        },
         "end_to_end": _keypoint_scores(by_pose),
     }
 
@@ -388,6 +397,21 @@ def coco_stats(people: Sequence[Label], found: list[dict[str, Any]], kind: str) 
     evaluation.accumulate()
     evaluation.summarize()
     return [float(v) for v in evaluation.stats]
+
+
+def share_found(people: Sequence[Label], found: list[dict[str, Any]], threshold: float) -> float:
+    """The share of people, crowds left out, whose box some sure enough one overlaps by half."""
+    sure: dict[int, list[list[float]]] = {}
+    for box in found:
+        if box["score"] >= threshold:
+            x, y, w, h = box["bbox"]
+            sure.setdefault(box["image_id"], []).append([x, y, x + w, y + h])
+    counted = [p for p in people if not p.crowd]
+    overlap = [
+        box_iou(p.box[None], np.array(sure.get(p.image, [])).reshape(-1, 4)).max(initial=0.0)
+        for p in counted
+    ]
+    return float(np.mean(np.array(overlap) > 0.5))
 
 
 def _found_box(image: int, found: Detection) -> dict[str, Any]:

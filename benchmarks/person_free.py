@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from tracker.detector import Detector
+from tracker.pose import PoseNet
 from tracker.training.data import Split, box_labels, empty_strip
 from tracker.types import Frame
 
@@ -20,10 +21,20 @@ LEAST_SIDE = 96
 """Narrower strips are no pictures, px."""
 
 
-def false_people(split: Split, finder: Detector) -> dict[str, float]:
-    """How many people the detector finds in a view where nobody is: `views`, `per_view`."""
-    found = [len(finder(Frame(view, 0, 0.0))) for view in views(split)]
-    return {"views": len(found), "per_view": float(np.mean(found)) if found else 0.0}
+def false_people(split: Split, finder: Detector, net: PoseNet) -> dict[str, float]:
+    """How many people there are said to be in a view where nobody is.
+
+    `views`; `per_view` by the detector alone, `per_view_looked_at` once the pose network has looked
+    at what the detector found.
+    """
+    alone, both = [], []
+    for view in views(split):
+        frame = Frame(view, 0, 0.0)
+        found = finder(frame)
+        alone.append(len(found))
+        both.append(sum(pose.detection.score >= finder.threshold for pose in net(frame, found)))
+    means = [float(np.mean(counts)) if counts else 0.0 for counts in (alone, both)]
+    return {"views": len(alone), "per_view": means[0], "per_view_looked_at": means[1]}
 
 
 def views(split: Split) -> Iterator[UInt8[np.ndarray, "h w 3"]]:

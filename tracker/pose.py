@@ -1,13 +1,14 @@
 """What poses the people in given boxes may have."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32
-from scipy.special import log_softmax
+from scipy.special import expit, log_softmax, logit
 
 import engines
 from engines.backends import Shapes
@@ -23,6 +24,9 @@ OUTPUTS = ("mean", "chol", "lowrank", "logit", "visible")
 """What the graph of a pose network or a sampler gives, in order."""
 # Per crop, larger batches are no faster, and the engine keeps the memory of the largest for good.
 _MOST_CROPS = 16
+_NO_OPINION = (0.0, 1.0, 0.0)
+BEST_SEEN = 5
+"""A person is there if so many keypoints are seen: of half a body no more need be in view."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +37,8 @@ class Calibration:
     """Factor on the standard deviations of each keypoint."""
     temperature: float
     """Divides the logits of the hypotheses."""
+    presence: tuple[float, float, float] = _NO_OPINION
+    """Logistic weights of `presence_features`; these leave a detector's score as it is."""
 
     @classmethod
     def none(cls, n_keypoints: int) -> "Calibration":
@@ -45,6 +51,8 @@ class Calibration:
         return cls(
             np.array(found.entry("calibration", "scale"), float),
             float(found.entry("calibration", "temperature")),
+            # Networks fitted by users, and those before version 6, only look where they are told.
+            _weights(found.card.get("presence")),
         )
 
     def cov(self, cov: Float[np.ndarray, "*batch D D"]) -> Float[np.ndarray, "*batch D D"]:
@@ -55,6 +63,16 @@ class Calibration:
     def log_weight(self, logit: Float[np.ndarray, "*batch K"]) -> Float[np.ndarray, "*batch K"]:
         """Return log softmax(logit / temperature)."""
         return log_softmax(logit / self.temperature, axis=-1)
+
+    def second_look(self, found: Detection, visible: Float[np.ndarray, " J"]) -> Detection:
+        """The same box; its score is now that of both networks.
+
+        Where a track looks for its own person there is no detector's word, and nothing to weigh.
+        """
+        if found.track_id is not None or self.presence == _NO_OPINION:
+            return found
+        odds = presence_features(np.array([found.score]), visible[None]) @ self.presence
+        return replace(found, score=float(expit(odds[0])))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,7 +152,11 @@ class PoseNet:
         with stage("mixture"):
             visible = seen["visible"].astype(np.float64)
             return [
-                PoseMixture(detection, image_from_net(crop).mixture(mixture), visible[i])
+                PoseMixture(
+                    self.calibration.second_look(detection, visible[i]),
+                    image_from_net(crop).mixture(mixture),
+                    visible[i],
+                )
                 for i, ((_, detection), crop, mixture) in enumerate(
                     zip(people, crops, self._mixtures(seen), strict=True)
                 )
@@ -172,6 +194,23 @@ def factors_to_cov(
     pairs = cov.reshape(*cov.shape[:-2], len(j), 2, len(j), 2)
     pairs[..., j, :, j, :] += np.moveaxis(blocks, -3, 0)  # (J, *batch, 2, 2)
     return cov
+
+
+def presence_features(
+    score: Float[np.ndarray, " n"], visible: Float[np.ndarray, "n J"]
+) -> Float[np.ndarray, "n 3"]:
+    """1, the log odds of a detector's scores, and those of the mean of the best seen keypoints."""
+    best = np.sort(visible, axis=1)[:, -BEST_SEEN:].mean(axis=1)
+    sure = 1e-3  # a certainty, as of boxes drawn by hand, is one in a thousand short of it
+    odds = logit(np.clip([score, best], sure, 1 - sure))
+    return np.column_stack([np.ones(len(score)), *odds])
+
+
+def _weights(presence: Mapping[str, Any] | None) -> tuple[float, float, float]:
+    if presence is None:
+        return _NO_OPINION
+    bias, found, seen = presence["weights"]
+    return float(bias), float(found), float(seen)
 
 
 def _check(box: Float[np.ndarray, "4"]) -> None:

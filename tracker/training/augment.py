@@ -30,7 +30,9 @@ class CropAugment:
     occlude: float = 0.2
     low_resolution: float = 0.15
     negative: float = 0.04
-    """Part of the crops that show no person at all."""
+    """Part of the crops that show no person at all, …"""
+    alarm: float = 0.06
+    """… and that show what a detector took for one (`training.alarms`)."""
 
 
 class CropSample(NamedTuple):
@@ -127,7 +129,7 @@ def negative_crop(
         wide = tall * width / height
         corner = rng.uniform([-0.2 * wide, -0.2 * tall], [w - 0.8 * wide, h - 0.8 * tall])
         box = np.concatenate([corner, corner + np.array([wide, tall])])
-        if box_iou(box[None], people).max(initial=0.0) < 0.05 and not _inside(people, box):
+        if box_iou(box[None], people).max(initial=0.0) < 0.05 and not covers(people, box):
             crop_from_image = Affine.between_boxes(box, np.array([0.0, 0.0, width, height]))
             picture = _photograph(warp(image, crop_from_image, *shape), rng, 0.1)
             n = len(COCO17)
@@ -136,7 +138,7 @@ def negative_crop(
     return None
 
 
-def _inside(people: Float[np.ndarray, "n 4"], box: Float[np.ndarray, "4"]) -> bool:
+def covers(people: Float[np.ndarray, "n 4"], box: Float[np.ndarray, "4"]) -> bool:
     """Whether a good part of some person lies in the box, or of the box in a person."""
     low = np.maximum(people[:, :2], box[:2])
     high = np.minimum(people[:, 2:], box[2:])

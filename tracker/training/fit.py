@@ -304,7 +304,8 @@ def _export_pose(
 
 
 def _without_sampler(path: Path) -> PoseModule:
-    net = PoseModule(PoseConfig())
+    card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    net = PoseModule(PoseConfig(**card["recipe"].get("net", {})))
     net.sampler = torch.nn.Identity()  # type: ignore[assignment]
     restore(net, path)
     return net.eval()

@@ -18,6 +18,7 @@ from tracker.heatmaps import HeatmapNet
 from tracker.latents import LATENT_DIM, sobol_latents
 from tracker.nets.pose import PoseConfig, PoseModule, PoseOutput
 from tracker.skeleton import COCO17
+from tracker.training.alarms import Alarms, false_alarms
 from tracker.training.augment import CropAugment, CropSample, augment_crop, negative_crop
 from tracker.training.data import (
     BoxLabels,
@@ -131,6 +132,7 @@ class PoseSource(NamedTuple):
     people: list[BoxLabels]
     images: Images
     teacher: TeacherMaps | None = None
+    alarms: Alarms | None = None
 
     @classmethod
     def of(cls, split: Split, images: Images, further: PoseLabels | None = None) -> "PoseSource":
@@ -144,18 +146,27 @@ class PoseSource(NamedTuple):
     def sample(
         self, shape: tuple[int, int], rng: np.random.Generator, config: CropAugment
     ) -> CropSample:
-        """One random view of one random person, now and then of nobody."""
+        """One random view of one random person."""
         row = int(rng.integers(len(self.labels)))
-        index = int(self.labels.image[row])
-        image = self.images[index]
-        if rng.random() < config.negative:
-            empty = negative_crop(image, self.people[index].box, shape, rng)
-            if empty is not None:
-                return empty
+        image = self.images[int(self.labels.image[row])]
         sample = augment_crop(image, self.labels.person(row), shape, rng, config)
         if self.teacher is None:
             return sample
         return sample._replace(taught=self.teacher.seen(row, sample.view, shape))
+
+    def empty(
+        self, shape: tuple[int, int], rng: np.random.Generator, config: CropAugment
+    ) -> CropSample | None:
+        """Now and then a view of nobody: of anything, or of what a detector took for a person."""
+        lot = rng.random()
+        if lot < config.negative:
+            index = int(self.labels.image[rng.integers(len(self.labels))])
+            return negative_crop(self.images[index], self.people[index].box, shape, rng)
+        if self.alarms and lot < config.negative + config.alarm:
+            row = int(rng.integers(len(self.alarms)))
+            image = self.images[int(self.alarms.image[row])]
+            return augment_crop(image, self.alarms.person(row), shape, rng, config)
+        return None
 
 
 class PoseTask:
@@ -178,6 +189,10 @@ class PoseTask:
             source = PoseSource.of(split, images, found)
             maps = TeacherMaps.open(source.labels, images, teacher, cache)
             self.sources[0] = source._replace(teacher=maps)
+        if recipe.augment.alarm and any(s.kind is not StageKind.HEATMAP for s in recipe.stages):
+            split, images, _ = splits[0]
+            alarms = false_alarms(split, images, cache)
+            self.sources[0] = self.sources[0]._replace(alarms=alarms)
         self.shares = np.array([share for _, _, share in splits])
         self.recipe = recipe
         self.device = device
@@ -196,10 +211,14 @@ class PoseTask:
         stage, _ = self.recipe.at(seen)
         rng = np.random.default_rng((self.recipe.seed, step_seed))
         chosen = rng.choice(len(self.sources), self.recipe.batch, p=self.shares)
-        shape = stage.height, stage.width
-        return collate(
-            [self.sources[i].sample(shape, rng, self.recipe.augment) for i in chosen.tolist()]
-        )
+        shape, augment = (stage.height, stage.width), self.recipe.augment
+        samples = []
+        for source in (self.sources[i] for i in chosen.tolist()):
+            # Heatmaps learn nothing from nobody: each is taught where its keypoint is, if anywhere.
+            maps_alone = stage.kind is StageKind.HEATMAP
+            empty = None if maps_alone else source.empty(shape, rng, augment)
+            samples.append(empty or source.sample(shape, rng, augment))
+        return collate(samples)
 
     def loss(self, batch: PoseBatch, seen: int) -> dict[str, Tensor]:
         stage, progress = self.recipe.at(seen)

@@ -12,16 +12,20 @@ from typing import Any
 import torch
 from torch.export import Dim
 
+import engines
 from engines.export import export_onnx, load_state
+from tracker.detector import Detector
 from tracker.errors import WeightsError
 from tracker.latents import sobol_latents
 from tracker.nets.detector import DetectorModule, ExportedDetector
 from tracker.nets.pose import ExportedPose, PoseModule
-from tracker.pose import OUTPUTS
+from tracker.pose import OUTPUTS, Calibration, PoseNet
+from tracker.skeleton import COCO17
 from tracker.training.calibrate import calibrate, predict
 from tracker.training.data import Images, Split, honest_labels
 from tracker.training.detector import DetectorRecipe
 from tracker.training.pose import PoseBatch, PoseRecipe, collate
+from tracker.training.presence import fit_presence
 from tracker.training.scores import fit_scores, found_boxes
 from tracker.training.views import calibration_crops
 from tracker.weights import Weights
@@ -72,14 +76,19 @@ def publish_pose(
             "latent": {0: Dim("hypotheses", min=1, max=256)},
         },
     )
-    sizes = data_sizes(Split.load(data, "train"))
+    split = Split.load(data, "train")
+    latents = sobol_latents(N_HYPOTHESES)
+    ready = PoseNet(engines.load(path, "cpu", 1), Calibration.none(len(COCO17)), latents)
+    finder = Detector.load("nano", "cpu", 1)
+    presence = fit_presence(ready, finder, split, Images.open(split, cache))
     card = {
         "kind": "pose",
         "input": {"height": 256, "width": 192},
         "n_hypotheses": N_HYPOTHESES,
         "calibration": asdict(fit) | {"on": "held-out part of train, labelled by humans"},
+        "presence": asdict(presence) | {"on": "held-out part of train"},
         "recipe": asdict(recipe),
-        "data_sizes": sizes,
+        "data_sizes": data_sizes(split),
         **_lineage("crops_seen", seen, start),
     }
     return write_card(path, name, card, net, parity)
@@ -153,7 +162,12 @@ def restore(net: torch.nn.Module, onnx_path: Path, part: str = "") -> None:
             f"first {missing[0]}"
         )
     if fresh:
-        log.warning("not in %s, starts afresh: %s", onnx_path, ", ".join(fresh))
+        log.warning(
+            "%d parameters are not in %s and start afresh: %s …",
+            len(fresh),
+            onnx_path,
+            ", ".join(fresh[:3]),
+        )
     net.load_state_dict(own | {n: torch.from_numpy(v) for n, v in fits.items()})
 
 

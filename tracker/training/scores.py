@@ -75,26 +75,38 @@ def fit_scores(
     """
     features = torch.cat([logit[:, None], size_features(box)], dim=1).double()
     start = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
-    weights = start.clone().requires_grad_()
-
-    def nll(weights: Tensor) -> Tensor:
-        loss = torch.nn.functional.binary_cross_entropy_with_logits
-        return loss(features @ weights, right.double(), reduction="sum") / max(len(right), 1)
-
-    optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
-
-    def closure() -> float:
-        optimizer.zero_grad()
-        loss = nll(weights) + 1e-3 * (weights - start).square().sum()
-        loss.backward()
-        return float(loss.detach())
-
-    optimizer.step(closure)
-    a, b, c, d = weights.detach().tolist()
+    weights = logistic_regression(features, right, start)
+    a, b, c, d = weights.tolist()
     return ScoreFit(
         (a, b, c, d),
         n_pictures,
         len(logit),
-        float(nll(start)),
-        float(nll(weights.detach())),
+        float(logistic_nll(features, right, start)),
+        float(logistic_nll(features, right, weights)),
     )
+
+
+def logistic_nll(
+    features: Float[Tensor, "n p"], right: Bool[Tensor, " n"], weights: Float[Tensor, " p"]
+) -> Float[Tensor, ""]:
+    """Nats a box."""
+    loss = torch.nn.functional.binary_cross_entropy_with_logits
+    return loss(features @ weights, right.double(), reduction="sum") / max(len(right), 1)
+
+
+def logistic_regression(
+    features: Float[Tensor, "n p"], right: Bool[Tensor, " n"], start: Float[Tensor, " p"]
+) -> Float[Tensor, " p"]:
+    """Maximum likelihood (L-BFGS), float64; a faint pull holds the weights near the start."""
+    weights = start.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        pull = 1e-3 * (weights - start).square().sum()
+        loss = logistic_nll(features, right, weights) + pull
+        loss.backward()
+        return float(loss.detach())
+
+    optimizer.step(closure)
+    return weights.detach()
