@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cattrs
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
@@ -305,7 +306,7 @@ def _export_pose(
 
 def _without_sampler(path: Path) -> PoseModule:
     card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    net = PoseModule(PoseConfig(**card["recipe"].get("net", {})))
+    net = PoseModule(cattrs.structure(card["recipe"].get("net", {}), PoseConfig))
     net.sampler = torch.nn.Identity()  # type: ignore[assignment]
     restore(net, path)
     return net.eval()
