@@ -2,6 +2,7 @@ import json
 from collections.abc import Sequence
 from shutil import copyfile
 
+import cv2
 import fakes
 import numpy as np
 import pytest
@@ -194,6 +195,15 @@ def test_giving_up_closes_the_source_and_max_frames_ends_early():
     frames.close()
     assert source.closed
     assert len(list(track(source, max_frames=5))) == 5
+
+
+@pytest.mark.usefixtures("fake_networks")
+def test_a_folder_may_be_a_path_and_a_source_of_ones_own_has_its_own_times(tmp_path):
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), fakes.frame(i).image)
+    assert [t.frame.time for t in track(tmp_path, fps=10.0)] == pytest.approx([0.0, 0.1, 0.2])
+    with pytest.raises(ValueError, match="leave fps out"):
+        next(track(fakes.FakeSource(fakes.frame(0)), fps=10.0))
 
 
 def test_people_of_a_drawn_scene_are_followed_through_mirrored_hypotheses_and_noise():

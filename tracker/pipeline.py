@@ -305,7 +305,7 @@ def _in_picture(detection: Detection, frame: Frame) -> bool:
 
 
 def track(
-    source: str | Source,
+    source: str | Path | Source,
     *,
     pose: str | Path = "nano",
     detector: str | Path = "nano",
@@ -327,10 +327,14 @@ def track(
 
     With a lag, frames come so many frames late and smoothed by them; predict_ahead gives the tracks
     of so many seconds later instead. fps is the rate at which a file or folder was filmed, where it
-    does not tell. The source is closed when the iteration ends or is given up.
+    does not tell. The source, by name or one of your own, is closed when the iteration ends or is
+    given up.
     """
-    opened = open_source(source, seed=seed, fps=fps) if isinstance(source, str) else source
-    with opened as frames:
+    if isinstance(source, str | Path):
+        source = open_source(str(source), seed=seed, fps=fps)
+    elif fps is not None:
+        raise ValueError("a source of your own tells the times of its frames; leave fps out")
+    with source as frames:
         tracker = PoseTracker.load(
             pose=pose,
             detector=detector,
