@@ -111,7 +111,7 @@ def test_a_teachers_maps_follow_the_person_into_every_view(split: Split, tmp_pat
     labels = teacher_labels(split, images, Middle(), tmp_path)
     maps = TeacherMaps.open(labels, images, Row(), tmp_path)
     rng = np.random.default_rng(3)
-    n_mirrored = n_seen = 0
+    n_mirrored = n_seen = n_beyond = 0
     for row, shape in enumerate([(256, 192), (128, 96)] * 10):
         row %= len(labels)
         picture = images[int(labels.image[row])]
@@ -122,13 +122,21 @@ def test_a_teachers_maps_follow_the_person_into_every_view(split: Split, tmp_pat
         place = sample.view.points(grid.points(Row.place)) / 8
         place = place[COCO17.mirror] if mirrored else place
         h, w = shape[0] // 8, shape[1] // 8
-        inside = ((place > 1) & (place < [w - 1, h - 1])).all(axis=1)
-        at = maps.seen(row, sample.view, shape).reshape(17, -1).argmax(axis=1)
+        within = Affine.between_boxes(sample.frame, np.array([0.0, 0.0, 1.0, 1.0]))
+        lies = within.points(sample.view.inverse().points(8 * place))
+        there = ((lies > 0.05) & (lies < 0.95)).all(axis=1)
+        inside = there & ((place > 1) & (place < [w - 1, h - 1])).all(axis=1)
+        at = maps.seen(row, sample.view, sample.frame, shape).reshape(17, -1).argmax(axis=1)
         peak = np.column_stack([at % w, at // w]) + 0.5
         assert np.abs(peak - place)[inside].max(initial=0) < 1
+        beyond = ((lies < -0.1) | (lies > 1.1)).any(axis=1)
+        seen = maps.seen(row, sample.view, sample.frame, shape)
+        assert seen[beyond].max(initial=0) < 0.8
+        n_beyond += beyond.sum()
         n_seen += inside.sum()
     assert 0 < n_mirrored < 20
     assert n_seen > 200
+    assert n_beyond > 10
 
 
 def test_crops_without_a_teacher_are_taught_nothing(split: Split, tmp_path: Path) -> None:

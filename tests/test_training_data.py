@@ -26,7 +26,7 @@ from tracker.training.data import (
 )
 from tracker.training.synthetic import write_split
 
-TRUE_LIGHT = CropAugment(half_body=0.0, occlude=0.0, low_resolution=0.0)
+TRUE_LIGHT = CropAugment(half_body=0.0, edge=0.0, occlude=0.0, low_resolution=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +129,32 @@ def test_keypoints_stay_on_their_pixels(seed: int) -> None:
         assert 0 <= x < 192
         assert 0 <= y < 256
         assert colour[y, x] > 0.7 * colour.max() > 20
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_beyond_the_edge_of_a_picture_nothing_is_seen(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    keypoints = rng.uniform([100, 60], [200, 300], (17, 2))
+    image = np.full((400, 300, 3), 250, np.uint8)
+    person = Person(np.array([90.0, 50, 210, 310]), keypoints, np.ones(17), np.ones(17))
+    always = CropAugment(half_body=0.0, edge=1.0, occlude=0.0, low_resolution=0.0)
+    sample = augment_crop(image, person, (256, 192), rng, always)
+    x0, y0, x1, y1 = sample.frame
+    assert (x1 - x0) * (y1 - y0) < 300 * 400
+    inside = ((keypoints > [x0, y0]) & (keypoints < [x1, y1])).all(axis=1)
+    far = np.maximum([x0, y0] - keypoints, keypoints - [x1, y1]).max(axis=1) > 130
+    if np.linalg.det(sample.view.linear) < 0:
+        inside, far = inside[COCO17.mirror], far[COCO17.mirror]
+    assert not sample.visible[~inside].any()
+    assert not sample.weight[far].any()
+    xy = np.round(256 * sample.keypoints).astype(int)
+    shown = ((xy >= 2) & (xy < [190, 254])).all(axis=1)
+    outside = sample.view.inverse().points(xy + 0.5)
+    deep = np.maximum([x0, y0] - outside, outside - [x1, y1]).max(axis=1)
+    photo, grey = xy[shown & (deep < -3)], xy[shown & (deep > 3)]
+    if len(photo) and len(grey):
+        ours, theirs = (sample.image[at[:, 1], at[:, 0]].mean() for at in (photo, grey))
+        assert ours > theirs + 30
 
 
 def test_the_plain_view_is_the_one_that_the_runtime_cuts() -> None:

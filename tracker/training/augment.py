@@ -14,6 +14,10 @@ from tracker.skeleton import COCO17
 PARTS = (np.arange(0, 7), np.arange(0, 11), np.arange(5, 13), np.arange(11, 17))
 """Head and shoulders, the upper body, the trunk with its arms, the legs."""
 PART_SHARES = (0.25, 0.4, 0.15, 0.2)
+SIDES = (0.25, 0.15, 0.25, 0.35)
+"""How often the picture ends at a body's left, top, right and bottom."""
+LEAST_FRAME = 16.0
+"""Of a picture that ends within a body, and of that body, no less is left, px."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class CropAugment:
     """Standard deviation of the centre, parts of the crop's height."""
     half_body: float = 0.35
     """Part of the crops that show the head and shoulders, the upper body, … alone."""
+    edge: float = 0.2
+    """Part of the crops of people at the edge of a picture, which ends within their body."""
     occlude: float = 0.2
     low_resolution: float = 0.15
     negative: float = 0.04
@@ -47,6 +53,8 @@ class CropSample(NamedTuple):
     """sqrt of the person's area, crop heights: the length that OKS measures with."""
     view: Affine
     """Crop px from picture px; mirrored where its determinant is negative."""
+    frame: Float[np.ndarray, "4"]
+    """What of the picture there is to see, picture px."""
     taught: Float[np.ndarray, "J h w"] | None = None
     """What a teacher's heatmaps show in this view, 0..1."""
 
@@ -69,31 +77,40 @@ def augment_crop(
 ) -> CropSample:
     """Cut one random view of a person, `shape` (height, width) pixels large."""
     height, width = shape
-    box = person.box
-    if rng.random() < config.half_body:
+    box, frame = person.box, np.array([0.0, 0.0, image.shape[1], image.shape[0]])
+    lot = rng.random()
+    if lot < config.half_body:
         box = _half_body(person, rng)
+    elif lot < config.half_body + config.edge:
+        frame = _picture_edge(box, frame, rng)
+        box = np.concatenate([np.maximum(box[:2], frame[:2]), np.minimum(box[2:], frame[2:])])
     crop_from_image = _random_view(box, shape, rng, config)
     flip = rng.random() < 0.5
     if flip:
         mirror = Affine(np.diag([-1.0, 1.0]), np.array([float(width), 0.0]))
         crop_from_image = mirror.after(crop_from_image)
 
-    picture = warp(image, crop_from_image, *shape)
+    x0, y0, x1, y1 = frame.astype(int).tolist()
+    crop_from_frame = crop_from_image.after(Affine(np.eye(2), frame[:2]))
+    picture = warp(image[y0:y1, x0:x1], crop_from_frame, *shape)
     xy = crop_from_image.points(person.keypoints)
+    scale = np.sqrt(np.abs(np.linalg.det(crop_from_image.linear)))
+    beyond = np.maximum(
+        _beyond(xy, np.array([0.0, 0.0, width, height])), scale * _beyond(person.keypoints, frame)
+    )
     weight, visible = person.weight.copy(), person.visible.copy()
     if flip:
-        xy, weight, visible = xy[COCO17.mirror], weight[COCO17.mirror], visible[COCO17.mirror]
+        xy, weight, visible, beyond = (a[COCO17.mirror] for a in (xy, weight, visible, beyond))
     if rng.random() < config.occlude:
         picture, covered = _occlude(picture, xy, image, rng)
         visible[covered] = 0.0
-    outside = ((xy < 0) | (xy >= [width, height])).any(axis=1)
-    visible[outside] = 0.0
+    visible[beyond >= 0] = 0.0
     # Far outside, the crop tells nothing and the network cannot point there.
-    weight[((xy < -0.1 * height) | (xy >= [width + 0.1 * height, 1.1 * height])).any(axis=1)] = 0
-    scale = np.sqrt(np.abs(np.linalg.det(crop_from_image.linear)))
+    weight[beyond >= 0.1 * height] = 0.0
     size = scale * np.sqrt(person_area(person.box))
     picture = _photograph(picture, rng, config.low_resolution)
-    return CropSample(picture, xy / height, weight, visible, float(size / height), crop_from_image)
+    size = float(size / height)
+    return CropSample(picture, xy / height, weight, visible, size, crop_from_image, frame)
 
 
 def plain_crop(
@@ -112,6 +129,7 @@ def plain_crop(
         person.visible,
         float(size / height),
         crop_from_image,
+        np.array([0.0, 0.0, image.shape[1], image.shape[0]]),
     )
 
 
@@ -134,7 +152,8 @@ def negative_crop(
             picture = _photograph(warp(image, crop_from_image, *shape), rng, 0.1)
             n = len(COCO17)
             zeros = np.zeros(n)
-            return CropSample(picture, np.zeros((n, 2)), zeros, zeros, 0.5, crop_from_image)
+            whole = np.array([0.0, 0.0, w, h])
+            return CropSample(picture, np.zeros((n, 2)), zeros, zeros, 0.5, crop_from_image, whole)
     return None
 
 
@@ -159,6 +178,26 @@ def _half_body(person: Person, rng: np.random.Generator) -> Float[np.ndarray, "4
     if min(high - low) + 2 * grow < 8:
         return person.box
     return np.concatenate([low - grow, high + grow])
+
+
+def _picture_edge(
+    box: Float[np.ndarray, "4"], frame: Float[np.ndarray, "4"], rng: np.random.Generator
+) -> Float[np.ndarray, "4"]:
+    """A smaller picture, whole pixels, whose edge runs through somebody, sometimes two of them."""
+    frame = frame.copy()
+    for side in rng.choice(4, size=1 + (rng.random() < 0.3), replace=False, p=SIDES).tolist():
+        axis, far = side % 2, side >= 2
+        low, high = np.clip(box[[axis, axis + 2]], frame[axis], frame[axis + 2])
+        kept = rng.uniform(0.3, 0.9) * (high - low)
+        at = np.round(low + kept if far else high - kept)
+        if min(at - frame[axis], frame[axis + 2] - at, kept) >= LEAST_FRAME:
+            frame[side] = at
+    return frame
+
+
+def _beyond(xy: Float[np.ndarray, "J 2"], frame: Float[np.ndarray, "4"]) -> Float[np.ndarray, " J"]:
+    """How far points lie outside a frame along its axes, below 0 inside."""
+    return np.maximum(frame[:2] - xy, xy - frame[2:]).max(axis=1)
 
 
 def _random_view(

@@ -152,7 +152,7 @@ class PoseSource(NamedTuple):
         sample = augment_crop(image, self.labels.person(row), shape, rng, config)
         if self.teacher is None:
             return sample
-        return sample._replace(taught=self.teacher.seen(row, sample.view, shape))
+        return sample._replace(taught=self.teacher.seen(row, sample.view, sample.frame, shape))
 
     def empty(
         self, shape: tuple[int, int], rng: np.random.Generator, config: CropAugment

@@ -90,9 +90,16 @@ class TeacherMaps:
         return cls(np.load(path, mmap_mode="r"), crop)
 
     def seen(
-        self, row: int, crop_from_image: Affine, shape: tuple[int, int]
+        self,
+        row: int,
+        crop_from_image: Affine,
+        frame: Float[np.ndarray, "4"],
+        shape: tuple[int, int],
     ) -> Float[np.ndarray, "J h w"]:
-        """One person's maps in another view of them, on the grid that our own maps have there."""
+        """One person's maps in another view of them, on the grid that our own maps have there.
+
+        Of what lies outside the frame (picture px) the view shows nothing, and nothing is taught.
+        """
         height, width = shape
         h, w = map_shape(shape)
         maps = self.maps[row]
@@ -102,10 +109,21 @@ class TeacherMaps:
             np.array([0.0, 0.0, width, height]), np.array([0.0, 0.0, w, h])
         )
         cells_from_maps = cells.after(crop_from_image).after(image_from_maps)
-        view = cv2.warpAffine(np.asarray(maps), cells_from_maps.for_cv2(), (w, h))
+        maps = _inside(np.asarray(maps), image_from_maps.inverse().points(frame.reshape(2, 2)))
+        view = cv2.warpAffine(maps, cells_from_maps.for_cv2(), (w, h))
         if np.linalg.det(crop_from_image.linear) < 0:
             view = view[..., COCO17.mirror]
         return view.transpose(2, 0, 1).astype(np.float32) / 255
+
+
+def _inside(
+    maps: UInt8[np.ndarray, "h w J"], frame: Float[np.ndarray, "2 2"]
+) -> UInt8[np.ndarray, "h w J"]:
+    """The same maps, nothing outside of two corners (x, y)."""
+    (x0, y0), (x1, y1) = np.clip(np.round(frame), 0, [maps.shape[1], maps.shape[0]]).astype(int)
+    kept = np.zeros_like(maps)
+    kept[y0:y1, x0:x1] = maps[y0:y1, x0:x1]
+    return kept
 
 
 def map_shape(crop: tuple[int, ...]) -> tuple[int, int]:
