@@ -205,6 +205,29 @@ def test_a_pose_of_something_else_hardly_moves_a_person():
     assert np.linalg.norm(reported(after) - reported(before), axis=1).max() < 6
 
 
+def unseen_for(frames, state, parts):
+    for _ in range(frames):
+        people = hypotheses.gather([(state, None)], parts)
+        state = state_of(predict(people, parts=parts, seen=False), parts)
+    return state
+
+
+def test_keypoint_by_keypoint_a_body_drifts_as_it_does_as_a_whole():
+    rng = np.random.default_rng(8)
+    state = Mixture(rng.normal(size=(1, 68)), random_cov(rng, 68)[None], np.zeros(1))
+    whole, alone = unseen_for(5, state, WHOLE), unseen_for(5, state, ALONE)
+    assert_allclose(alone.mean, whole.mean)
+    assert_allclose(alone.cov, whole.cov)
+
+
+def test_who_gets_lost_is_known_as_well_but_may_have_gone_anywhere_as_a_whole():
+    before = state_of(follow(walk(15, np.random.default_rng(9)), parts=ALONE), ALONE)
+    lost = hypotheses.as_one_body(before, BODY, ALONE)
+    assert_allclose(ALONE.matrix(lost.cov, 2), ALONE.matrix(before.cov, 2))
+    of_all = np.concatenate([np.zeros(34), np.tile([1 / 17, 0], 17)])
+    assert of_all @ lost.cov[0] @ of_all > 5 * of_all @ before.cov[0] @ of_all
+
+
 def test_an_ambiguity_stays_open_until_the_pictures_settle_it():
     rng = np.random.default_rng(4)
     standing = [seen(walker(0.25), rng, mirrored=0.45) for _ in range(4)]

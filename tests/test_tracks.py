@@ -383,6 +383,29 @@ def test_one_gaussian_for_each_keypoint_follows_too():
     assert len(track.state) == 1
 
 
+@pytest.mark.parametrize("per_keypoint", [False, True])
+def test_the_error_bars_of_people_out_of_sight_are_honest(per_keypoint):
+    """They walk on as the tracker says unseen people do."""
+    rng = np.random.default_rng(4)
+    config = TrackerConfig(reduction=ReductionConfig(per_keypoint=per_keypoint))
+    tracker, body = MultiTracker(config), BodyMotion.of(COCO17, config.motion)
+    F, Q = body.unseen(1 / FPS)
+    shake = np.linalg.cholesky(200.0**2 * Q + 1e-9 * np.eye(68))
+    start = np.stack([walker(0.0, start=(2000.0 * i, 50.0)).ravel() for i in range(16)])
+    x = np.concatenate([start, np.tile(100 * rng.normal(size=(16, 2)), 17)], axis=1)
+    inside = []
+    for frame in range(60):
+        x = x @ F.T + rng.normal(size=(16, 68)) @ shake.T
+        truth = x[:, :34].reshape(16, 17, 2)
+        poses = [seen(keypoints, rng) for keypoints in truth] if frame < 30 else []
+        tracks = sorted(tracker.update(poses, frame / FPS), key=lambda t: t.keypoints[0, 0])
+        if frame >= 35:
+            both = zip(tracks, truth, strict=True)
+            off = [squared_mahalanobis(t.keypoints - at, t.keypoint_cov) for t, at in both]
+            inside.append(np.mean(np.array(off) < 5.99))
+    assert np.mean(inside) > 0.9
+
+
 def test_the_order_of_poses_does_not_matter():
     people = [WALK, {"start": (300.0, 60.0), "velocity": (-80.0, 0.0)}]
     runs = []

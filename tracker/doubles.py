@@ -70,7 +70,8 @@ class Doubles:
         if len(tracks) < 2:
             return {}
         box = np.array([track.box for track in tracks])
-        touching = np.triu(box_iou(box, box) > 0, 1)
+        place = np.arange(len(tracks))
+        touching = (box_iou(box, box) > 0) & (place[:, None] < place)  # each with the younger
         if not touching.any():
             return {}
         keypoints = np.stack([track.keypoints for track in tracks])

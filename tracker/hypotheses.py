@@ -11,6 +11,7 @@ from math import log, log1p, pi, sqrt
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.linalg import block_diag
 
 from tracker import kalman, mixture, triangular
 from tracker.kalman import Echo
@@ -61,6 +62,8 @@ class People:
     """T."""
     echo: Echo | None = None
     """The same errors seen from the present, where they may tell of the next."""
+    whole_cov: Float[np.ndarray, "M X X"] | None = None
+    """Of the present states, with what parts have in common; None where they have nothing."""
 
     def __len__(self) -> int:
         return self.count
@@ -76,6 +79,7 @@ class People:
             self.error[rows],
             self.trust[rows],
             int(keep.sum()),
+            whole_cov=None if self.whole_cov is None else self.whole_cov[rows],
         )
 
     def keypoints(self, parts: Parts) -> Float[np.ndarray, "T J 2"]:
@@ -89,14 +93,26 @@ class People:
 
     def states(self, parts: Parts) -> list[tuple[Mixture, LastErrors]]:
         """What a track keeps of each person."""
-        x = 2 * self.error.shape[-1]
-        mean = parts.whole_vector(self.mean[..., :x], 2)
-        cov = parts.whole_matrix(self.cov[..., :x, :x], 2)
+        mean = parts.whole_vector(self.mean[..., : 2 * self.error.shape[-1]], 2)
+        cov = self.whole(parts)
         error, trust = parts.whole_vector(self.error), parts.whole_vector(self.trust)
         return [
             (Mixture(mean[r], cov[r], self.log_weight[r]), LastErrors(error[r], trust[r]))
             for r in self._rows()
         ]
+
+    def whole(self, parts: Parts) -> Float[np.ndarray, "M X X"]:
+        """Covariances of the present states."""
+        x = 2 * self.error.shape[-1]
+        known = self.whole_cov
+        return parts.whole_matrix(self.cov[..., :x, :x], 2) if known is None else known
+
+    def as_wholes(self, parts: Parts) -> "People":
+        """The same people, each as one part; of their last errors nothing is known."""
+        mean = parts.whole_vector(self.mean[..., : 2 * self.error.shape[-1]], 2)
+        nothing = np.zeros((len(mean), 1, mean.shape[-1] // 2))
+        cov = self.whole(parts)[:, None]
+        return People(self.owner, self.log_weight, mean[:, None], cov, nothing, nothing, self.count)
 
     def with_last(self, parts: Parts) -> list[Mixture]:
         """The present state of each person and, after it, that of the frame before."""
@@ -147,14 +163,16 @@ def gather(
     """All people as one batch."""
     counts = [len(state) for state, _ in states]
     errors = [LastErrors.none(state) if error is None else error for state, error in states]
+    cov = np.concatenate([state.cov for state, _ in states])
     return People(
         np.repeat(np.arange(len(states)), counts),
         np.concatenate([state.log_weight for state, _ in states]),
         parts.vector(np.concatenate([state.mean for state, _ in states]), 2),
-        parts.matrix(np.concatenate([state.cov for state, _ in states]), 2),
+        parts.matrix(cov, 2),
         parts.vector(np.concatenate([error.mean for error in errors])),
         parts.vector(np.concatenate([error.trust for error in errors])),
         len(states),
+        whole_cov=cov,
     )
 
 
@@ -192,25 +210,40 @@ def predict(
     moved[..., :d, :] += dt * was[..., d:, :]
     mean, cov = kalman.glide(people.mean, people.cov, dt, lively * parts.matrix(motion.density))
     lost = ~seen[people.owner]
-    trust = people.trust
+    trust, whole_cov = people.trust, None
     if lost.any():
-        step = motion.unseen(dt)
+        step, whole = motion.unseen(dt), people.whole(parts)[lost]
         mean_lost, cov_lost = kalman.predict(
             parts.whole_vector(people.mean[lost], 2),
-            parts.whole_matrix(people.cov[lost], 2),
+            whole,
             step.F,
             np.square(height)[people.owner[lost], None, None] * step.Q,
         )
         mean[lost], cov[lost] = parts.vector(mean_lost, 2), parts.matrix(cov_lost, 2)
-        moved[lost] = parts.matrix(step.F, 2) @ was[lost]
+        moved[lost] = parts.matrix(step.F @ whole, 2)[..., : was.shape[-1]]
         trust = np.where(lost[:, None, None], 0.0, people.trust)
+        whole_cov = parts.whole_matrix(cov, 2)
+        whole_cov[lost] = cov_lost
     back = moved[..., :d]
     if keep_last:
         mean = np.concatenate([mean, people.mean], axis=-1)
         cov = np.block([[cov, moved], [moved.mT, people.cov]])
         back = np.concatenate([back, people.cov[..., :d]], axis=-2)
     echo = Echo(people.error, people.cov[..., :d, :d], -back)
-    return replace(people, mean=mean, cov=cov, trust=trust, echo=echo)
+    return replace(people, mean=mean, cov=cov, trust=trust, echo=echo, whole_cov=whole_cov)
+
+
+def as_one_body(state: Mixture, motion: BodyMotion, parts: Parts) -> Mixture:
+    """The state of somebody who has just got lost, with velocities that err alike.
+
+    Parts know nothing of each other: errors of where a body goes would cancel between them, and it
+    could not get far. Velocities are taken to be as alike as motions are (ADR 0069).
+    """
+    if parts.count == 1:
+        return state
+    D = len(motion.correlation)
+    L = parts.whole_matrix(triangular.cholesky(parts.matrix(state.cov, 2)), 2)
+    return replace(state, cov=L @ block_diag(np.eye(D), motion.correlation) @ L.mT)
 
 
 def score(

@@ -227,17 +227,22 @@ def _few(poses: Sequence[Mixture], parts: Parts) -> _Hypotheses:
 
 
 def _one_each(poses: Sequence[Mixture], parts: Parts) -> _Hypotheses:
-    """One with the moments of all; what parts have in common is not even gathered."""
-    owner = np.repeat(np.arange(len(poses)), [len(pose) for pose in poses])
-    first = np.searchsorted(owner, np.arange(len(poses)))
-    weight = np.exp(np.concatenate([pose.log_weight for pose in poses]))[:, None, None, None]
-    each = parts.vector(np.concatenate([pose.mean for pose in poses]))
-    cov = np.concatenate([parts.matrix(pose.cov) for pose in poses])
-    mean = np.add.reduceat(weight[..., 0] * each, first)
-    offset = each - mean[owner]
-    cov += offset[..., :, None] * offset[..., None, :]
-    whole = np.add.reduceat(weight * cov, first)
-    return _Hypotheses(mean[:, None], whole[:, None], np.zeros((len(poses), 1)))
+    """One with the moments of all; what parts have in common is dropped."""
+    told = mixture.stack(poses)
+    weight = np.exp(told.log_weight)
+    each = parts.vector(told.mean)
+    mean = _sum(weight, each)
+    offset = each - mean
+    cov = parts.matrix(told.cov) + offset[..., :, None] * offset[..., None, :]
+    return _Hypotheses(mean, _sum(weight, cov), np.zeros((len(poses), 1)))
+
+
+def _sum(
+    weight: Float[np.ndarray, "N K"], values: Float[np.ndarray, "N K *rest"]
+) -> Float[np.ndarray, "N 1 *rest"]:
+    """Over the hypotheses of each pose, as a product of matrices."""
+    N, K, *rest = values.shape
+    return (weight[:, None] @ values.reshape(N, K, -1)).reshape(N, 1, *rest)
 
 
 def _average(

@@ -59,12 +59,13 @@ class Parts:
             return cov[..., 0, :, :]
         d = m // orders
         whole = np.zeros((*batch, orders, B, d, orders, B, d))
-        part = np.arange(B)
-        # Two index arrays with slices between: their axis comes first.
-        whole[..., :, part, :, :, part, :] = np.moveaxis(
-            cov.reshape(*batch, B, orders, d, orders, d), len(batch), 0
-        )
+        blocks = np.einsum("...ibjkbl->...bijkl", whole)  # a view
+        blocks[...] = cov.reshape(*batch, B, orders, d, orders, d)
         return whole.reshape(*batch, B * m, B * m)
+
+
+WHOLE = Parts(1)
+"""A body as one part."""
 
 
 class Planar(NamedTuple):

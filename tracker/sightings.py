@@ -75,7 +75,8 @@ def sight(
     good, visible = [poses[i] for i in order], visible[order]
     keypoints = np.array([pose.keypoints for pose in good])
     z, box = measure(good, noise, rho, parts), person_box(keypoints, visible)
-    touching = np.tril(box_iou(box, box) > 0, -1)  # each with those seen better
+    place = np.arange(len(good))
+    touching = (box_iou(box, box) > 0) & (place < place[:, None])  # each with those seen better
     alike = keypoint_overlap(skeleton, keypoints, keypoints, box, touching) > life.same_oks
     alike |= agreeing(good, touching, life.same_region)
     kept: list[int] = []
@@ -97,8 +98,8 @@ def person_box(
     seen = visible >= LEAST_VISIBLE
     # Keypoints out of sight, say behind a desk, would draw the box after them.
     shown = (seen | (seen.sum(axis=-1, keepdims=True) < 3))[..., None]
-    low = np.where(shown, keypoints, np.inf).min(axis=-2)
-    high = np.where(shown, keypoints, -np.inf).max(axis=-2)
+    low = keypoints.min(axis=-2, where=shown, initial=np.inf)
+    high = keypoints.max(axis=-2, where=shown, initial=-np.inf)
     box = np.concatenate([low, high], axis=-1)
     return box + BOX_MARGIN * body_height(box)[..., None]
 

@@ -11,7 +11,7 @@ from functools import cache
 from math import isfinite
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from tracker import hypotheses
 from tracker.association import (
@@ -31,9 +31,9 @@ from tracker.geometry import Affine, box_iou
 from tracker.hypotheses import People, ReductionConfig, Scores
 from tracker.life import CONFIRMED, LOST, TENTATIVE, LifeConfig, reported, seniority
 from tracker.motion import BodyMotion, MotionConfig, body_height, livelier
-from tracker.noise import ErrorCorrelation, NoiseConfig
+from tracker.noise import ErrorCorrelation, NoiseConfig, measure
 from tracker.one_thread import one_blas_thread
-from tracker.parts import Parts
+from tracker.parts import WHOLE, Parts
 from tracker.returning import Numbers, ReturnConfig
 from tracker.sightings import Sightings, seen_box, sight
 from tracker.skeleton import COCO17, Skeleton
@@ -89,6 +89,7 @@ class MultiTracker:
         """Of all tracks since the start: whether error bars are honest in this video."""
         self._parts = Parts(len(skeleton) if self.config.reduction.per_keypoint else 1)
         self._birth_spread = birth_spread(self.motion, self._parts, self.config.association)
+        self._whole_birth_spread = birth_spread(self.motion, WHOLE, self.config.association)
         self._correlation = ErrorCorrelation(self.config.noise)
         # Errors that are alike and not modelled would be taken for motion.
         modelled = self.config.noise.model == "ar1"
@@ -276,10 +277,31 @@ class MultiTracker:
         # Almost any pose near goes with a state so vague: see `Numbers`.
         astray = np.array([life.astray(track, before.time) for track in before.tracks])
         log_ratio[astray] = -np.inf
+        likely = pairs[log_ratio[tuple(pairs.T)] >= 0]
+        log_ratio[tuple(self._apart(before, seen, likely).T)] = -np.inf
         weak = np.array([life.is_weak(found) for found in seen.detections])
         return scores, associate(
             log_ratio, cache(lambda: self._overlap(before, seen, astray)), weak, config
         )
+
+    def _apart(
+        self, before: _Expected, seen: Sightings, pairs: Int[np.ndarray, "P 2"]
+    ) -> Int[np.ndarray, "p 2"]:
+        """The pairs with somebody who was unseen that are told apart by whole bodies only.
+
+        Keypoints that have drifted err together. Each by itself finds the same shift likely enough,
+        and all would excuse it once more.
+        """
+        unseen = np.array([track.last_seen != track.time for track in before.tracks])
+        pairs = pairs[unseen[pairs[:, 0]]]
+        if self._parts == WHOLE or before.people is None or not len(pairs):
+            return pairs[:0]
+        poses, n = np.unique(pairs[:, 1], return_inverse=True)
+        noise = self.config.noise
+        z = measure([seen.poses[i] for i in poses], noise, self._correlation.rho, WHOLE)
+        people = before.people.as_wholes(self._parts)
+        scores = hypotheses.score(people, z, np.stack([pairs[:, 0], n], axis=1), 0.0, noise)
+        return pairs[scores.log_likelihood < birth_log_density(z, self._whole_birth_spread)[n]]
 
     def _overlap(
         self, before: _Expected, seen: Sightings, astray: Bool[np.ndarray, " T"]
@@ -401,6 +423,8 @@ class MultiTracker:
         for t, (state, _) in zip(found.missed, people.states(self._parts), strict=True):
             track = before.tracks[t]
             watched = track.id not in unwatched
+            if track.last_seen == track.time:
+                state = hypotheses.as_one_body(state, self.motion, self._parts)
             unseen.append(
                 replace(
                     track,
