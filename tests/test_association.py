@@ -14,14 +14,13 @@ from tracker.association import AssociationConfig
 from tracker.doubles import agreeing
 from tracker.motion import BodyMotion, MotionConfig
 from tracker.noise import NoiseConfig
-from tracker.parts import Parts
+from tracker.parts import WHOLE
 from tracker.skeleton import COCO17
 from tracker.types import Detection
 
 BODY = BodyMotion.of(COCO17, MotionConfig())
 CONFIG = AssociationConfig()
 NOISE = NoiseConfig()
-WHOLE = Parts(1)
 PLACES = [(100.0, 50.0), (160.0, 55.0), (900.0, 40.0)]
 
 

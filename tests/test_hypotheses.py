@@ -11,12 +11,12 @@ from tracker import hypotheses, kalman, mixture, noise
 from tracker.hypotheses import ReductionConfig
 from tracker.motion import BodyMotion, MotionConfig
 from tracker.noise import Measurements, NoiseConfig
-from tracker.parts import Parts
+from tracker.parts import WHOLE, Parts
 from tracker.skeleton import COCO17
 from tracker.types import Detection, Mixture, PoseMixture
 
 BODY = BodyMotion.of(COCO17, MotionConfig())
-WHOLE, ALONE = Parts(1), Parts(17)
+ALONE = Parts(17)
 NOISE = NoiseConfig(learn_rho=False)
 PLAIN = NoiseConfig(
     model="inflate",

@@ -126,11 +126,11 @@ def test_a_teachers_maps_follow_the_person_into_every_view(split: Split, tmp_pat
         lies = within.points(sample.view.inverse().points(8 * place))
         there = ((lies > 0.05) & (lies < 0.95)).all(axis=1)
         inside = there & ((place > 1) & (place < [w - 1, h - 1])).all(axis=1)
-        at = maps.seen(row, sample.view, sample.frame, shape).reshape(17, -1).argmax(axis=1)
+        seen = maps.seen(row, sample.view, sample.frame, shape)
+        at = seen.reshape(17, -1).argmax(axis=1)
         peak = np.column_stack([at % w, at // w]) + 0.5
         assert np.abs(peak - place)[inside].max(initial=0) < 1
         beyond = ((lies < -0.1) | (lies > 1.1)).any(axis=1)
-        seen = maps.seen(row, sample.view, sample.frame, shape)
         assert seen[beyond].max(initial=0) < 0.8
         n_beyond += beyond.sum()
         n_seen += inside.sum()

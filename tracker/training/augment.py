@@ -77,7 +77,7 @@ def augment_crop(
 ) -> CropSample:
     """Cut one random view of a person, `shape` (height, width) pixels large."""
     height, width = shape
-    box, frame = person.box, np.array([0.0, 0.0, image.shape[1], image.shape[0]])
+    box, frame = person.box, _frame(image)
     lot = rng.random()
     if lot < config.half_body:
         box = _half_body(person, rng)
@@ -129,7 +129,7 @@ def plain_crop(
         person.visible,
         float(size / height),
         crop_from_image,
-        np.array([0.0, 0.0, image.shape[1], image.shape[0]]),
+        _frame(image),
     )
 
 
@@ -152,8 +152,8 @@ def negative_crop(
             picture = _photograph(warp(image, crop_from_image, *shape), rng, 0.1)
             n = len(COCO17)
             zeros = np.zeros(n)
-            whole = np.array([0.0, 0.0, w, h])
-            return CropSample(picture, np.zeros((n, 2)), zeros, zeros, 0.5, crop_from_image, whole)
+            frame = _frame(image)
+            return CropSample(picture, np.zeros((n, 2)), zeros, zeros, 0.5, crop_from_image, frame)
     return None
 
 
@@ -178,6 +178,12 @@ def _half_body(person: Person, rng: np.random.Generator) -> Float[np.ndarray, "4
     if min(high - low) + 2 * grow < 8:
         return person.box
     return np.concatenate([low - grow, high + grow])
+
+
+def _frame(image: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "4"]:
+    """The whole picture as a box, px."""
+    height, width = image.shape[:2]
+    return np.array([0.0, 0.0, width, height])
 
 
 def _picture_edge(
