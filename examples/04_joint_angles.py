@@ -42,7 +42,7 @@ def wide(rows: pd.DataFrame) -> pd.DataFrame:
 def angle(person: pd.DataFrame, a: str, b: str, c: str) -> tuple[np.ndarray, np.ndarray]:
     """The angle abc, 0 to 180°, over time, and its standard error to first order, degrees.
 
-    The table tells how each keypoint errs by itself; how they err together is in `Track.state`.
+    The table tells how each keypoint errs by itself; how they err together is in `Track.pose`.
     """
     u, v = _points(person, a) - _points(person, b), _points(person, c) - _points(person, b)
     cross = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]

@@ -7,6 +7,7 @@ from simulated_people import seen, walker
 
 from tracker.camera_motion import STILL, CameraMotion
 from tracker.geometry import Affine
+from tracker.noise import NoiseConfig
 from tracker.pipeline import PoseTracker
 from tracker.tracks import MultiTracker, TrackerConfig
 from tracker.types import Frame
@@ -78,7 +79,8 @@ def test_a_pan_is_not_a_run():
 
 
 def test_a_turned_picture_turns_everything():
-    rng, people = np.random.default_rng(3), MultiTracker()
+    config = TrackerConfig(noise=NoiseConfig(lasting=0.2))
+    rng, people = np.random.default_rng(3), MultiTracker(config)
     for frame in range(10):
         people.update([seen(walker(frame / FPS), rng)], frame / FPS)
     (before,) = people.tracks

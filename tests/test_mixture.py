@@ -129,6 +129,15 @@ def test_reduction_of_one_cloud_is_its_moments(seed):
     assert_allclose(reduced.mean[0], mx.moments(cloud).mean, atol=1e-12)
 
 
+@law
+@given(seeds, st.integers(1, 3))
+def test_reduction_leaves_few_rivals_as_they_are_however_near(seed, K):
+    rng = np.random.default_rng(seed)
+    cov = np.repeat(random_cov(rng, 4)[None], K, axis=0)
+    few = mx.normalise(Mixture(1e-3 * rng.normal(size=(K, 4)), cov, rng.normal(size=K)))
+    assert mx.reduce_hypotheses(few) is few
+
+
 def test_reduction_keeps_the_three_heaviest_of_many_clouds():
     weight = np.array([0.1, 0.2, 0.05, 0.3, 0.15, 0.2])
     mean = 100.0 * np.arange(6)[:, None] * np.ones(4)

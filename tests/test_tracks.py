@@ -372,6 +372,38 @@ def test_honest_poses_raise_no_complaint_and_overconfident_ones_do():
     assert "too small" in sure.consistency.complaint
 
 
+@pytest.mark.parametrize("per_keypoint", [False, True])
+@pytest.mark.parametrize("lag", [0, 3])
+def test_errors_that_last_are_reported_and_nothing_else_is_changed(per_keypoint, lag):
+    reduction = ReductionConfig(per_keypoint=per_keypoint)
+    plain = MultiTracker(TrackerConfig(reduction=reduction, lag=lag))
+    honest = MultiTracker(
+        TrackerConfig(noise=NoiseConfig(lasting=0.2), reduction=reduction, lag=lag)
+    )
+    rng, poses = np.random.default_rng(2), []
+    for frame in range(12):
+        poses.append(seen(walker(frame / FPS, **WALK), rng, mirrored=0.3))
+        for tracker in plain, honest:
+            tracker.update(poses[-1:], frame / FPS)
+    (without,), (track,) = plain.smoothed(lag), honest.smoothed(lag)
+    assert_allclose(track.state.mean, without.state.mean)
+    assert_allclose(track.state.cov, without.state.cov)
+    added = 0.2 * mixture.moments(poses[-1 - lag].mixture).cov
+    if per_keypoint:
+        added = added * np.kron(np.eye(17), np.ones((2, 2)))
+    assert_allclose(track.pose.cov[0], track.state.cov[0, :34, :34] + added)
+    blocks = Mixture(np.zeros((1, 34)), added[None], np.zeros(1)).point_cov(17)[0]
+    assert_allclose(track.keypoint_cov, without.keypoint_cov + blocks)
+
+
+def test_whoever_gets_lost_keeps_the_errors_that_last():
+    tracker = MultiTracker(TrackerConfig(noise=NoiseConfig(lasting=0.2)))
+    before = film([WALK], 10, tracker=tracker)[-1][0]
+    (after,) = tracker.update([], 10 / FPS)
+    assert after.status is TrackStatus.LOST
+    assert_allclose(after.lasting, before.lasting)
+
+
 def test_one_gaussian_for_each_keypoint_follows_too():
     config = TrackerConfig(reduction=ReductionConfig(per_keypoint=True))
     reports = film([WALK], 40, tracker=MultiTracker(config), mirrored=0.3)

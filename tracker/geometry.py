@@ -60,7 +60,10 @@ class Affine:
         errors = track.errors
         if errors is not None:
             errors = replace(errors, mean=self.vectors(errors.mean))
-        return replace(track, state=state, errors=errors, box=self.box(track.box))
+        lasting = track.lasting
+        if lasting is not None:
+            lasting = T[:D, :D] @ lasting @ T[:D, :D].T
+        return replace(track, state=state, errors=errors, lasting=lasting, box=self.box(track.box))
 
     def vectors(self, v: Float[np.ndarray, "*batch n"]) -> Float[np.ndarray, "*batch n"]:
         """Differences of points, velocities say, two numbers each: Av."""

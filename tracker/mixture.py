@@ -13,6 +13,10 @@ from jaxtyping import Bool, Float, Int
 from tracker import triangular
 from tracker.types import Mixture
 
+NEAR = 0.45
+"""Of many hypotheses those nearer than this (`distances`) are one: they draw a heavy tail and are
+no rivals. If they competed, whoever is nearest to what was expected would always win (ADR 0070)."""
+
 
 class Moments(NamedTuple):
     """The single Gaussian that has a mixture's mean and covariance."""
@@ -98,13 +102,11 @@ def near_groups(mixture: Mixture, below: float) -> Bool[np.ndarray, "*batch M K"
     return np.stack(groups, axis=-2)
 
 
-def reduce_hypotheses(mixture: Mixture, merge_below: float = 0.25, most: int = 3) -> Mixture:
-    """The few Gaussians that matter among a network's many hypotheses."""
-    if mixture.mean.shape[-2] == 1:
+def reduce_hypotheses(mixture: Mixture, merge_below: float = NEAR, most: int = 3) -> Mixture:
+    """The few Gaussians that matter among a network's many hypotheses; few stay as they are."""
+    if mixture.mean.shape[-2] <= most:
         return mixture
     groups = near_groups(mixture, merge_below)
-    if groups.shape[-2] <= most and (groups.sum(axis=-1) <= 1).all():
-        return mixture
     weight = _logsumexp(np.where(groups, mixture.log_weight[..., None, :], -np.inf))
     best = np.argsort(-weight, axis=-1, kind="stable")[..., :most]
     return merge_groups(mixture, np.take_along_axis(groups, best[..., None], axis=-2))

@@ -31,6 +31,10 @@ class NoiseConfig:
     """Of the cheap model. 2 suits rho ≈ 0.7."""
     scale: float = 1.0
     """Covariances are multiplied by this in either model, where a network is overconfident."""
+    lasting: float = 0.0
+    """Beside it, errors that last: a network that is wrong about somebody goes on being so, and no
+    filter averages it out. As a share of the network's covariance it is added to what is reported;
+    0.2 suits the shipped networks (ADR 0072)."""
     floor: float = 0.5
     """Least standard deviation of a coordinate, px."""
     prior_std: float = 0.3
@@ -72,6 +76,8 @@ class Measurements:
     """Mean of the hypotheses, px."""
     height: Float[np.ndarray, " N"]
     """Of the people, px."""
+    lasting: Float[np.ndarray, "N B d d"] | None = None
+    """Covariance of the errors that no filter averages out, px²; None where there are none."""
 
     def __len__(self) -> int:
         return len(self.height)
@@ -90,6 +96,7 @@ class Measurements:
             self.measured[index],
             self.centre[index],
             self.height[index],
+            None if self.lasting is None else self.lasting[index],
         )
 
 
@@ -111,7 +118,9 @@ def measure(
         (1.0, (1 - rho) / (1 + rho)) if ar1 else (noise.inflation, 1 / noise.inflation)
     )
     told = [pose.mixture for pose in poses]
-    few = _few(told, parts) if parts.count == 1 else _one_each(told, parts)
+    few = _few(told, parts)
+    if parts.count > 1:
+        few = _moments(few)
     height = body_height(np.array([pose.detection.box for pose in poses]))
     variance = _average(few.cov.diagonal(0, -2, -1), few.log_weight)  # (N, B, d)
     prior = np.square(noise.prior_std * height)[:, None, None]
@@ -135,6 +144,7 @@ def measure(
         share < noise.prior_silence,
         _average(few.mean, log_weight),
         height,
+        noise.lasting * _moments(few).cov[:, 0] if noise.lasting > 0 else None,
     )
 
 
@@ -221,20 +231,21 @@ class _Hypotheses(NamedTuple):
 
 
 def _few(poses: Sequence[Mixture], parts: Parts) -> _Hypotheses:
-    """Those that matter."""
-    few = mixture.reduce_hypotheses(mixture.stack(poses))
+    """Those that matter; parts that know nothing of each other are no rivals, and keep all."""
+    told = mixture.stack(poses)
+    few = mixture.reduce_hypotheses(told) if parts.count == 1 else told
     return _Hypotheses(parts.vector(few.mean), parts.matrix(few.cov), few.log_weight)
 
 
-def _one_each(poses: Sequence[Mixture], parts: Parts) -> _Hypotheses:
-    """One with the moments of all; what parts have in common is dropped."""
-    told = mixture.stack(poses)
+def _moments(told: _Hypotheses) -> _Hypotheses:
+    """One hypothesis with the moments of all."""
+    if told.log_weight.shape[1] == 1:
+        return told
     weight = np.exp(told.log_weight)
-    each = parts.vector(told.mean)
-    mean = _sum(weight, each)
-    offset = each - mean
-    cov = parts.matrix(told.cov) + offset[..., :, None] * offset[..., None, :]
-    return _Hypotheses(mean, _sum(weight, cov), np.zeros((len(poses), 1)))
+    mean = _sum(weight, told.mean)
+    offset = told.mean - mean
+    cov = told.cov + offset[..., :, None] * offset[..., None, :]
+    return _Hypotheses(mean, _sum(weight, cov), np.zeros((len(mean), 1)))
 
 
 def _sum(

@@ -27,11 +27,8 @@ from tracker.stages import stage
 from tracker.tracks import MultiTracker, TrackerConfig
 from tracker.types import Detection, Frame, PoseMixture, Track, TrackedFrame, TrackStatus
 
-OVERCONFIDENCE = 2.0
-"""The shipped network's covariances are multiplied by this in videos.
-
-Three drawn scenes (`python -m benchmarks.demo --seed 0`, 1, 2): 95 % ellipses hold 94 to 95 % of
-visible keypoints; with 1.25 they held 92 and 90 % of the first two."""
+REAL_ERRORS = NoiseConfig(lasting=0.2)
+"""Of networks that look at real people (ADR 0072)."""
 
 _GAP = 0.25
 """After a longer gap (s) nobody was seen for most of it, and the whole picture is searched."""
@@ -81,7 +78,7 @@ class PoseTracker:
             raise ValueError(f"detect_every counts frames from 1, got {detect_every}")
         self.detector = detector
         self.pose_net = pose_net
-        self.people = MultiTracker() if people is None else people
+        self.people = MultiTracker(TrackerConfig(noise=REAL_ERRORS)) if people is None else people
         self.detect_every = detect_every
         self.on_demand = on_demand
         self.most_poses = most_poses
@@ -123,9 +120,8 @@ class PoseTracker:
         if conf is not None:
             find = replace(find, threshold=conf)
         life = LifeConfig(birth_score=find.threshold)
-        noise = NoiseConfig(scale=OVERCONFIDENCE)
         wait = WHOLE if lag == "all" else lag
-        people = MultiTracker(TrackerConfig(noise=noise, life=life, lag=wait))
+        people = MultiTracker(TrackerConfig(noise=REAL_ERRORS, life=life, lag=wait))
         camera: Callable[[], FollowCamera] | None = None
         if camera_motion:
             from tracker.camera_motion import CameraMotion

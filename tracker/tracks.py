@@ -31,7 +31,7 @@ from tracker.geometry import Affine, box_iou
 from tracker.hypotheses import People, ReductionConfig, Scores
 from tracker.life import CONFIRMED, LOST, TENTATIVE, LifeConfig, reported, seniority
 from tracker.motion import BodyMotion, MotionConfig, body_height, livelier
-from tracker.noise import ErrorCorrelation, NoiseConfig, measure
+from tracker.noise import ErrorCorrelation, Measurements, NoiseConfig, measure
 from tracker.one_thread import one_blas_thread
 from tracker.parts import WHOLE, Parts
 from tracker.returning import Numbers, ReturnConfig
@@ -380,7 +380,7 @@ class MultiTracker:
         shift = np.tile((keypoints - before.keypoints[t]).mean(axis=1), 2)
         box = seen_box(before.box[t] + shift, keypoints, visible, found)
         followed = []
-        states = after.states(self._parts)
+        states, lasting = after.states(self._parts), self._lasting(seen.measurements, n)
         if not self.config.lag:
             self._followed = after, [state for state, _ in states]
         for i, (state, errors) in enumerate(states):
@@ -406,6 +406,7 @@ class MultiTracker:
                     consistency=consistency,
                     liveliness=liveliness,
                     innovation=innovations[i],
+                    lasting=lasting[i],
                 )
             )
         self._link([track.id for track in tracks], after)
@@ -462,6 +463,7 @@ class MultiTracker:
             return []
         z = seen.measurements.select(np.array(new))
         people = hypotheses.start(z, self.motion, self._parts)
+        lasting = self._lasting(z, np.arange(len(z)))
         return [
             Track(
                 id=self._numbers.tentative(),
@@ -474,6 +476,17 @@ class MultiTracker:
                 hits=1,
                 last_seen=time,
                 errors=errors,
+                lasting=lasting[i],
             )
-            for n, (state, errors) in zip(new, people.states(self._parts), strict=True)
+            for i, (n, (state, errors)) in enumerate(
+                zip(new, people.states(self._parts), strict=True)
+            )
         ]
+
+    def _lasting(
+        self, z: Measurements, n: Int[np.ndarray, " n"]
+    ) -> Sequence[Float[np.ndarray, "D D"] | None]:
+        """What comes again in every pose of some people."""
+        if z.lasting is None:
+            return [None] * len(n)
+        return list(self._parts.whole_matrix(z.lasting[n]))

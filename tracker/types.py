@@ -179,6 +179,8 @@ class Track:
     """Accelerations of this person, as a multiple of those assumed (`motion.livelier`)."""
     innovation: Float[np.ndarray, " D"] | None = None
     """What the newest pose brought beyond the expectation, whitened; None while unseen."""
+    lasting: Float[np.ndarray, "D D"] | None = None
+    """Covariance of errors that come again in every pose, px²; they are not in the state."""
 
     @property
     def keypoints(self) -> Float[np.ndarray, "J 2"]:
@@ -192,9 +194,18 @@ class Track:
         return self.state.points(2 * n)[self.state.heaviest, n:]
 
     @property
+    def pose(self) -> Mixture:
+        """Hypotheses of the whole pose, D = 2J, px: the state's positions with all their errors."""
+        D = 2 * len(self.visible)
+        cov = self.state.cov[:, :D, :D]
+        if self.lasting is not None:
+            cov = cov + self.lasting
+        return Mixture(self.state.mean[:, :D], cov, self.state.log_weight)
+
+    @property
     def keypoint_cov(self) -> Float[np.ndarray, "J 2 2"]:
         """Expected squared error of each reported keypoint, px² (`Mixture.reported_cov`)."""
-        return self.state.reported_cov(len(self.visible))
+        return self.pose.reported_cov(len(self.visible))
 
     @property
     def weight(self) -> float:

@@ -18,14 +18,14 @@ from benchmarks.tracking.simulator import Person
 from tracker import weights
 from tracker.detector import Detector
 from tracker.evaluation.files import read_mot
-from tracker.pipeline import OVERCONFIDENCE
+from tracker.pipeline import REAL_ERRORS
 from tracker.pose import PoseNet
 from tracker.sources import open_source
 from tracker.types import Detection, PoseMixture
 
 VIDEO = SHARED / "data/video"
 CAMPUS_FPS, J = 25.0, 17
-SHIPPED = replace(ours.DEFAULT, noise=replace(ours.DEFAULT.noise, scale=OVERCONFIDENCE))
+SHIPPED = replace(ours.DEFAULT, noise=REAL_ERRORS)
 """What a user of the networks gets."""
 _LAGS = {"": 0, ", lag 2": 2, ", lag 5": 5, ", whole life": 10_000}
 _RUNGS = RUNGS | {
