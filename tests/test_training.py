@@ -31,7 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_train_resume_publish_and_run_a_pose_network(
+def test_train_resume_publish_average_and_run_a_pose_network(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -56,6 +56,21 @@ def test_train_resume_publish_and_run_a_pose_network(
     for name, value in restored.state_dict().items():
         if not name.endswith("num_batches_tracked"):
             torch.testing.assert_close(value, average[name], atol=2e-3, rtol=2e-3)
+
+    # Of several networks their mean, here without training on.
+    folder, both = tmp_path / "mean", [str(tmp_path / "pose-nano.onnx"), "nano"]
+    assert main([*command, "--out", str(folder), "--start-from", *both, "--publish-only"]) == 0
+    mean, shipped = PoseModule(), PoseModule()
+    restore(mean, folder / "pose-nano.onnx")
+    restore(shipped, weights.find("pose").path)
+    for name, value in mean.state_dict().items():
+        if value.dtype.is_floating_point:
+            due = (restored.state_dict()[name] + shipped.state_dict()[name]) / 2
+            torch.testing.assert_close(value, due, atol=2e-3, rtol=2e-3)
+    card = json.loads((folder / "pose-nano.json").read_text())
+    before = [160, weights.find("pose").entry("crops_seen")]
+    assert [start["crops_seen"] for start in card["started_from"]] == before
+    assert card["crops_seen"] == max(before)
 
 
 def test_a_changed_sampler_takes_what_fits_and_a_changed_backbone_is_refused(

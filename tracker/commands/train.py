@@ -19,7 +19,7 @@ def train(
     recipe: OptionalPath = None,
     stages: tuple[str, ...] = (),
     teacher: OptionalPath = None,
-    start_from: OptionalStr = None,
+    start_from: tuple[str, ...] = (),
     backbone_from: OptionalStr = None,
     name: str = "nano",
     seed: int = 0,
@@ -43,12 +43,14 @@ def train(
         teacher: For the pose network, a heatmap network (ncnn .param beside its .bin) that labels
             the people in the pictures whom nobody labelled; for the detector, a detector exported
             as RTMDet is (.onnx), which is asked about every canvas.
-        start_from: Begin with the weights of a shipped network (nano) or of an .onnx.
+        start_from: Begin with the weights of a shipped network (nano) or of an .onnx; with the mean
+            of several that came of one.
         backbone_from: Begin a detector with the backbone of a pose network.
         name: The files will be pose-NAME.onnx or detector-NAME.onnx and .json.
         seed: Of the first weights, the order of the data and its augmentation.
         device: Of torch.
-        publish_only: Do not train: calibrate and export the last checkpoint.
+        publish_only: Do not train: calibrate and export the last checkpoint, or what --start-from
+            gives.
     """
     try:
         from tracker.training.run import Run, train_detector, train_pose

@@ -4,7 +4,8 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,11 @@ def publish_pose(
     name: str,
     recipe: PoseRecipe,
     seen: int,
-    start: Weights | None = None,
+    starts: Sequence[Weights] = (),
 ) -> Path:
     """Calibrate on the held-out part of train, export, write the card.
 
-    `start` is the network that training began with, `seen` the crops since.
+    `starts` are the networks that training began with, `seen` the crops since.
     """
     batches = calibration_batches(data, cache)
     latent = torch.from_numpy(sobol_latents(N_HYPOTHESES))
@@ -89,7 +90,7 @@ def publish_pose(
         "presence": asdict(presence) | {"on": "held-out part of train"},
         "recipe": asdict(recipe),
         "data_sizes": data_sizes(split),
-        **_lineage("crops_seen", seen, start),
+        **_lineage("crops_seen", seen, starts),
     }
     return write_card(path, name, card, net, parity)
 
@@ -102,7 +103,7 @@ def publish_detector(
     name: str,
     recipe: DetectorRecipe,
     seen: int,
-    start: Weights | None = None,
+    starts: Sequence[Weights] = (),
     backbone: Weights | None = None,
 ) -> Path:
     """Calibrate the scores, export, write the card.
@@ -127,20 +128,35 @@ def publish_detector(
         "calibration": asdict(fit) | {"on": "held-out part of train"},
         "recipe": asdict(recipe),
         "data_sizes": data_sizes(split),
-        **_lineage("canvases_seen", seen, start),
+        **_lineage("canvases_seen", seen, starts),
         "backbone_from": None if backbone is None else backbone.entry("sha256"),
     }
     return write_card(path, name, card, net, parity)
 
 
-def _lineage(key: str, seen: int, start: Weights | None) -> dict[str, Any]:
-    """How much the network has seen, by this recipe and before it."""
-    if start is None:
+def _lineage(key: str, seen: int, starts: Sequence[Weights]) -> dict[str, Any]:
+    """How much the network has seen, by this recipe and before it, along the longest line."""
+    if not starts:
         return {key: seen}
-    return {
-        key: seen + start.entry(key),
-        "started_from": {"sha256": start.entry("sha256"), key: start.entry(key)},
-    }
+    before = [{"sha256": start.entry("sha256"), key: start.entry(key)} for start in starts]
+    return {key: seen + max(start[key] for start in before), "started_from": before}
+
+
+def restore_mean(net: torch.nn.Module, onnx_paths: Sequence[Path]) -> None:
+    """Start from the mean of some networks that came of one and the same (ADR 0073)."""
+    states = []
+    for path in onnx_paths:
+        one = deepcopy(net)
+        restore(one, path)
+        states.append(one.state_dict())
+    net.load_state_dict(
+        {
+            name: torch.stack([state[name] for state in states]).mean(0)
+            if value.dtype.is_floating_point
+            else value
+            for name, value in states[0].items()
+        }
+    )
 
 
 def restore(net: torch.nn.Module, onnx_path: Path, part: str = "") -> None:

@@ -12,7 +12,7 @@ from tracker.heatmaps import NcnnHeatmaps
 from tracker.training.detector import DetectorRecipe, DetectorStage, DetectorTask
 from tracker.training.loop import Net, Task, Trainer, TrainingError
 from tracker.training.pose import PoseRecipe, PoseTask, Stage
-from tracker.training.publish import publish_detector, publish_pose, restore
+from tracker.training.publish import publish_detector, publish_pose, restore, restore_mean
 from tracker.training.recipe import Recipe, read_recipe
 from tracker.training.teacher import DenseTeacher
 
@@ -33,7 +33,8 @@ class Run:
     teacher: Path | None = None
     """For a pose network, heatmaps (ncnn .param) that label the people whom nobody labelled; for a
     detector, a detector (.onnx) to learn from."""
-    start_from: str | None = None
+    start_from: Sequence[str] = ()
+    """Of several networks their mean."""
     backbone_from: str | None = None
     """Pose network whose backbone a detector begins with."""
     name: str = "nano"
@@ -49,12 +50,10 @@ def train_pose(run: Run) -> Path:
         recipe = replace(recipe, stages=tuple(map(Stage.parse, run.stages)))
     teacher = NcnnHeatmaps(run.teacher) if run.teacher is not None else None
     task = PoseTask(recipe, run.data, run.cache, run.device, teacher)
-    start = _start(run, "pose")
-    if start is not None:
-        restore(task.net, start.path)
+    starts = _starts(run, "pose", task.net)
     trainer = _train(task, run, recipe.batch)
     return publish_pose(
-        trainer.average.cpu(), run.data, run.cache, run.out, run.name, recipe, trainer.seen, start
+        trainer.average.cpu(), run.data, run.cache, run.out, run.name, recipe, trainer.seen, starts
     )
 
 
@@ -68,13 +67,11 @@ def train_detector(run: Run) -> Path:
     backbone = weights.find("pose", run.backbone_from) if run.backbone_from is not None else None
     if backbone is not None:
         restore(task.net.detector.backbone, backbone.path, "backbone.")
-    start = _start(run, "detector")
-    if start is not None:
-        restore(task.net.detector, start.path)
+    starts = _starts(run, "detector", task.net.detector)
     trainer = _train(task, run, recipe.batch)
     net = trainer.average.detector.cpu()
     return publish_detector(
-        net, run.data, run.cache, run.out, run.name, recipe, trainer.seen, start, backbone
+        net, run.data, run.cache, run.out, run.name, recipe, trainer.seen, starts, backbone
     )
 
 
@@ -82,8 +79,12 @@ def _recipe(run: Run, kind: type[Recipe]) -> Recipe:
     return kind() if run.recipe is None else read_recipe(run.recipe, kind)
 
 
-def _start(run: Run, kind: weights.Kind) -> weights.Weights | None:
-    return None if run.start_from is None else weights.find(kind, run.start_from)
+def _starts(run: Run, kind: weights.Kind, net: torch.nn.Module) -> list[weights.Weights]:
+    """The networks to begin with, of which `net` becomes the mean."""
+    starts = [weights.find(kind, name) for name in run.start_from]
+    if starts:
+        restore_mean(net, [start.path for start in starts])
+    return starts
 
 
 def _train(task: Task[Net], run: Run, batch: int) -> Trainer[Net]:
@@ -91,8 +92,11 @@ def _train(task: Task[Net], run: Run, batch: int) -> Trainer[Net]:
     trainer = Trainer(task, run.out, batch)
     if trainer.resume():
         logging.info("going on from %s after %d samples", run.out, trainer.seen)
-    elif run.publish_only:
-        raise TrainingError(f"there is no checkpoint in {run.out} to publish; check --out")
+    elif run.publish_only and not run.start_from:
+        raise TrainingError(
+            f"there is no checkpoint in {run.out} to publish, and no --start-from; check --out"
+        )
+    run.out.mkdir(parents=True, exist_ok=True)
     if not run.publish_only:
         trainer.run()
     return trainer
