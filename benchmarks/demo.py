@@ -21,10 +21,12 @@ from benchmarks.environment import environment, store
 from tracker.demo import Scene, TruePerson
 from tracker.geometry import box_around, person_area
 from tracker.metrics import IdentityScore, coverage, squared_mahalanobis
+from tracker.mixture import moments
 from tracker.pipeline import PoseTracker
 from tracker.skeleton import COCO17
 from tracker.types import Frame, Track, TrackedFrame, TrackStatus
 
+J = len(COCO17)
 LONG_PRESENCE = 2.0
 """Whoever is there for longer must be followed, s."""
 
@@ -57,6 +59,8 @@ class DemoResult:
     id_switches: int
     false_tracks_per_frame: float
     """Confirmed tracks seen in the frame that follow nobody."""
+    whole_poses_95: float
+    """Part of the whole poses, 34 numbers each, in their 95 % regions."""
     visible: ErrorBars
     occluded: ErrorBars
 
@@ -68,6 +72,8 @@ class Comparison:
     error: Float[np.ndarray, "J 2"]
     cov: Float[np.ndarray, "J 2 2"]
     visible: Bool[np.ndarray, " J"]
+    whole_nees: float
+    """Squared error of the whole pose in units of its error bars; 2J where they are honest."""
 
 
 def main(
@@ -122,6 +128,7 @@ def evaluate(scene: Scene, follow: Callable[[Frame], TrackedFrame]) -> DemoResul
         recall=identities.recall,
         id_switches=identities.switches,
         false_tracks_per_frame=identities.false / scene.n_frames,
+        whole_poses_95=coverage(np.array([c.whole_nees for c in compared]), 0.95, dof=2 * J),
         visible=error_bars(compared, visible=True),
         occluded=error_bars(compared, visible=False),
     )
@@ -139,11 +146,17 @@ def compare(
     lost = np.array([t.status is TrackStatus.LOST for t in tracks], bool)
     ids = [p.id for p in people], [t.id for t in tracks]
     return [
-        Comparison(
-            tracks[t].keypoints - people[n].keypoints, tracks[t].keypoint_cov, people[n].visible
-        )
-        for n, t in identities.add(*ids, similarity, optional=lost)
+        _beside(people[n], tracks[t]) for n, t in identities.add(*ids, similarity, optional=lost)
     ]
+
+
+def _beside(person: TruePerson, track: Track) -> Comparison:
+    error, pose, whole = track.keypoints - person.keypoints, track.pose, moments(track.pose)
+    # About the reported pose, as the error bars of keypoints are.
+    aside = pose.mean[pose.heaviest] - whole.mean
+    cov = whole.cov + np.outer(aside, aside)
+    (nees,) = squared_mahalanobis(error.reshape(1, -1), cov[None]).tolist()
+    return Comparison(error, track.keypoint_cov, person.visible, nees)
 
 
 def _area(person: TruePerson) -> float:
@@ -178,6 +191,7 @@ def _print(result: DemoResult) -> None:
     print(f"id switches            {result.id_switches}")
     print(f"false tracks           {result.false_tracks_per_frame:.3f} a frame")
     print(f"speed                  {result.frames_per_second:.1f} frames/s")
+    print(f"whole poses in 95 %    {result.whole_poses_95:.1%}")
     print("keypoints              number   median error   in 50 %   in 95 %   NEES (due 2)")
     for name, bars in ("visible", result.visible), ("occluded", result.occluded):
         print(

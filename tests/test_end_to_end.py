@@ -58,3 +58,4 @@ def test_the_error_bars_hold_the_truth(result: DemoResult) -> None:
     assert 0.9 < result.visible.coverage_95 < 0.995
     assert 0.4 < result.visible.coverage_50 < 0.9
     assert result.visible.mean_nees < 2.5
+    assert 0.85 < result.whole_poses_95 < 0.99
