@@ -27,9 +27,12 @@ class Consistency:
     """How many views the averages have seen."""
 
     def after(self, view: "Consistency", horizon: int | None = None) -> "Consistency":
-        """Take in a single view; what lies back farther than the horizon, in views, fades."""
-        seen = self.views + 1
-        share = 1 / (seen if horizon is None else min(seen, horizon))
+        """Take in one more, or the mean of several; what lies back farther than the horizon fades.
+
+        The horizon is in views.
+        """
+        seen = self.views + view.views
+        share = view.views / (seen if horizon is None else min(seen, horizon))
         return Consistency(
             self.nis + share * (view.nis - self.nis),
             self.autocorrelation + share * (view.autocorrelation - self.autocorrelation),
@@ -60,6 +63,12 @@ also what errors that are alike from frame to frame look like."""
 
 ELLIPSE = -2 * log(1 - 0.95)
 """Squared distance within which 95 of 100 keypoints should lie, χ²₂."""
+
+
+def together(views: Sequence[Consistency]) -> Consistency:
+    """The mean of single views."""
+    told = np.array([(view.nis, view.autocorrelation, view.coverage) for view in views])
+    return Consistency(*told.mean(axis=0).tolist(), views=len(views))
 
 
 def look(

@@ -16,6 +16,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _POOLS = ThreadpoolController()
+_BLAS = [pool for pool in _POOLS.lib_controllers if pool.user_api == "blas"]
 
 
 def one_blas_thread(function: Callable[P, R]) -> Callable[P, R]:
@@ -23,6 +24,8 @@ def one_blas_thread(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def alone(*args: P.args, **kwargs: P.kwargs) -> R:
+        if all(pool.num_threads == 1 for pool in _BLAS):
+            return function(*args, **kwargs)
         with _POOLS.limit(limits=1, user_api="blas"):
             return function(*args, **kwargs)
 

@@ -24,7 +24,7 @@ from tracker.association import (
     keypoint_overlap,
     near,
 )
-from tracker.consistency import NOTHING_SEEN, Consistency, look
+from tracker.consistency import NOTHING_SEEN, Consistency, look, together
 from tracker.doubles import Doubles
 from tracker.errors import PoseError
 from tracker.geometry import Affine, box_iou
@@ -341,8 +341,7 @@ class MultiTracker:
         last = [before.tracks[pair.track].innovation for pair in pairs]
         measured = scores.innovation.measured[best].reshape(len(best), -1)
         views = look(innovations, last, scores.nis[best], measured)
-        for view in views:
-            self.consistency = self.consistency.after(view)
+        self.consistency = self.consistency.after(together(views))
         return self._hits(before, seen, pairs, after, list(innovations), views)
 
     def _restart(
