@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
 from tracker.crops import OUTSIDE, crop_box, cut, image_from_net, letterbox, warp
-from tracker.geometry import Affine
+from tracker.geometry import Affine, box_iou, overlapping
 
 coordinate = st.floats(-300, 900)
 boxes = st.tuples(coordinate, coordinate, st.floats(8, 600), st.floats(8, 600)).map(
@@ -150,3 +150,11 @@ def test_a_letterbox_shows_the_whole_picture(rows, columns):
     columns_seen, rows_seen = image_from_input.inverse().points(np.array([columns, rows], float))
     shown = view[0, 0, 1 : int(rows_seen) - 2, 1 : int(columns_seen) - 2]
     assert (shown[1:, 1:] == 255).all()
+
+
+@given(st.lists(boxes, min_size=1, max_size=6))
+def test_boxes_overlap_where_their_union_is_less_than_their_sum(several):
+    box = np.stack(several)
+    iou = box_iou(box, box)
+    assume(not ((iou > 0) & (iou < 1e-9)).any())  # thinner than rounding
+    np.testing.assert_array_equal(overlapping(box), iou > 0)

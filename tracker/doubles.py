@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from tracker.association import LEAST_VISIBLE, keypoint_overlap
-from tracker.geometry import box_iou
+from tracker.geometry import overlapping
 from tracker.life import LifeConfig
 from tracker.noise import planar_gate
 from tracker.skeleton import Skeleton
@@ -71,7 +71,7 @@ class Doubles:
             return {}
         box = np.array([track.box for track in tracks])
         place = np.arange(len(tracks))
-        touching = (box_iou(box, box) > 0) & (place[:, None] < place)  # each with the younger
+        touching = overlapping(box) & (place[:, None] < place)  # each with the younger
         if not touching.any():
             return {}
         keypoints = np.stack([track.keypoints for track in tracks])

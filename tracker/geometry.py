@@ -8,7 +8,7 @@ only place where the two meet. Boxes are x0, y0, x1, y1.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from tracker.types import Mixture, Track
 
@@ -99,6 +99,12 @@ def box_iou(a: Float[np.ndarray, "n 4"], b: Float[np.ndarray, "m 4"]) -> Float[n
     shared = _area(np.maximum(high - low, 0.0))
     union = _area(a[:, None, 2:] - a[:, None, :2]) + _area(b[:, 2:] - b[:, :2]) - shared
     return shared / np.maximum(union, 1e-9)
+
+
+def overlapping(box: Float[np.ndarray, "n 4"]) -> Bool[np.ndarray, "n n"]:
+    """Which boxes have some area in common."""
+    begins_before = (box[:, None, :2] < box[None, :, 2:]).all(axis=-1)
+    return np.asarray(begins_before & begins_before.T)
 
 
 def _area(size: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch"]:

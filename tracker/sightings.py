@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from tracker.association import LEAST_VISIBLE, keypoint_overlap
 from tracker.doubles import agreeing
-from tracker.geometry import box_iou
+from tracker.geometry import overlapping
 from tracker.life import LifeConfig
 from tracker.motion import body_height
 from tracker.noise import Measurements, NoiseConfig, measure
@@ -76,7 +76,7 @@ def sight(
     keypoints = np.array([pose.keypoints for pose in good])
     z, box = measure(good, noise, rho, parts), person_box(keypoints, visible)
     place = np.arange(len(good))
-    touching = (box_iou(box, box) > 0) & (place < place[:, None])  # each with those seen better
+    touching = overlapping(box) & (place < place[:, None])  # each with those seen better
     alike = keypoint_overlap(skeleton, keypoints, keypoints, box, touching) > life.same_oks
     alike |= agreeing(good, touching, life.same_region)
     kept: list[int] = []
