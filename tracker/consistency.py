@@ -67,8 +67,9 @@ ELLIPSE = -2 * log(1 - 0.95)
 
 def together(views: Sequence[Consistency]) -> Consistency:
     """The mean of single views."""
-    told = np.array([(view.nis, view.autocorrelation, view.coverage) for view in views])
-    return Consistency(*told.mean(axis=0).tolist(), views=len(views))
+    told = [(view.nis, view.autocorrelation, view.coverage) for view in views]
+    nis, autocorrelation, coverage = np.array(told).mean(axis=0).tolist()
+    return Consistency(nis, autocorrelation, coverage, len(views))
 
 
 def look(
