@@ -151,7 +151,8 @@ def compare(
 
 
 def _beside(person: TruePerson, track: Track) -> Comparison:
-    error, pose, whole = track.keypoints - person.keypoints, track.pose, moments(track.pose)
+    error, pose = track.keypoints - person.keypoints, track.pose
+    whole = moments(pose)
     # About the reported pose, as the error bars of keypoints are.
     aside = pose.mean[pose.heaviest] - whole.mean
     cov = whole.cov + np.outer(aside, aside)

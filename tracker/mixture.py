@@ -13,8 +13,10 @@ from jaxtyping import Bool, Float, Int
 from tracker import triangular
 from tracker.types import Mixture
 
+FEW = 3
+"""Hypotheses of a network that are followed up."""
 NEAR = 0.45
-"""Of many hypotheses those nearer than this (`distances`) are one: they draw a heavy tail and are
+"""Of more hypotheses those nearer than this (`distances`) are one: they draw a heavy tail and are
 no rivals. If they competed, whoever is nearest to what was expected would always win (ADR 0070)."""
 
 
@@ -102,13 +104,13 @@ def near_groups(mixture: Mixture, below: float) -> Bool[np.ndarray, "*batch M K"
     return np.stack(groups, axis=-2)
 
 
-def reduce_hypotheses(mixture: Mixture, merge_below: float = NEAR, most: int = 3) -> Mixture:
+def reduce_hypotheses(mixture: Mixture) -> Mixture:
     """The few Gaussians that matter among a network's many hypotheses; few stay as they are."""
-    if mixture.mean.shape[-2] <= most:
+    if mixture.mean.shape[-2] <= FEW:
         return mixture
-    groups = near_groups(mixture, merge_below)
+    groups = near_groups(mixture, NEAR)
     weight = _logsumexp(np.where(groups, mixture.log_weight[..., None, :], -np.inf))
-    best = np.argsort(-weight, axis=-1, kind="stable")[..., :most]
+    best = np.argsort(-weight, axis=-1, kind="stable")[..., :FEW]
     return merge_groups(mixture, np.take_along_axis(groups, best[..., None], axis=-2))
 
 
