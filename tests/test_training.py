@@ -18,7 +18,7 @@ from tracker.pose import PoseNet
 from tracker.training.detector import DetectorBatch, anchor_points, assign, detection_losses
 from tracker.training.loop import ahead
 from tracker.training.pose import PoseRecipe, PoseTask, StageKind
-from tracker.training.publish import restore
+from tracker.training.restore import restore
 from tracker.training.synthetic import write_split
 from tracker.types import Detection, Frame
 
@@ -84,7 +84,7 @@ def test_a_changed_sampler_takes_what_fits_and_a_changed_backbone_is_refused(
     }
     state = {n: lost.get(n, v) for n, v in old.items()}
     state = {n: v for n, v in state.items() if v is not None}
-    monkeypatch.setattr("tracker.training.publish.load_state", lambda path: state)
+    monkeypatch.setattr("tracker.training.restore.load_state", lambda path: state)
     new = PoseModule()
     own_query = new.sampler.query.weight.clone()
     restore(new, tmp_path / "old.onnx")
@@ -108,7 +108,7 @@ def test_a_deeper_network_starts_as_the_one_it_grew_from(
     for parameter in old.parameters():
         parameter.data += 0.02 * torch.randn_like(parameter)
     state = {f"net.{name}": value.numpy() for name, value in old.state_dict().items()}
-    monkeypatch.setattr("tracker.training.publish.load_state", lambda path: state)
+    monkeypatch.setattr("tracker.training.restore.load_state", lambda path: state)
     restore(new, tmp_path / "old.onnx")
     image = 255 * torch.rand(2, 3, 64, 64)
     for grown, due in zip(new.look(image), old.look(image), strict=True):

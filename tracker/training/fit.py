@@ -34,7 +34,8 @@ from tracker.training.calibrate import Fit, calibrate
 from tracker.training.data import DataError
 from tracker.training.loop import Trainer, channels_last, cosine
 from tracker.training.pose import PoseBatch, Stage, StageKind, sampler_losses
-from tracker.training.publish import restore, write_card
+from tracker.training.publish import write_card
+from tracker.training.restore import restore
 from tracker.training.views import Look, Views, crops, write_views
 
 _FREE = {0: Dim("hypotheses", min=1, max=256)}

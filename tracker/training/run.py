@@ -12,8 +12,9 @@ from tracker.heatmaps import NcnnHeatmaps
 from tracker.training.detector import DetectorRecipe, DetectorStage, DetectorTask
 from tracker.training.loop import Net, Task, Trainer, TrainingError
 from tracker.training.pose import PoseRecipe, PoseTask, Stage
-from tracker.training.publish import publish_detector, publish_pose, restore, restore_mean
+from tracker.training.publish import publish_detector, publish_pose
 from tracker.training.recipe import Recipe, read_recipe
+from tracker.training.restore import restore, restore_mean
 from tracker.training.teacher import DenseTeacher
 
 
