@@ -18,7 +18,8 @@ from tracker.pose import PoseNet
 from tracker.training.detector import DetectorBatch, anchor_points, assign, detection_losses
 from tracker.training.loop import ahead
 from tracker.training.pose import PoseRecipe, PoseTask, StageKind
-from tracker.training.restore import restore
+from tracker.training.precision import mixed_precision
+from tracker.training.restore import restore, restore_mean
 from tracker.training.synthetic import write_split
 from tracker.types import Detection, Frame
 
@@ -123,6 +124,42 @@ def test_a_deeper_network_starts_as_the_one_it_grew_from(
         with pytest.raises(WeightsError, match="lacks 1 parameters"):
             restore(new, tmp_path / "old.onnx")
         state[name] = kept
+
+
+def test_the_mean_with_a_shallower_network_halves_what_the_deeper_one_adds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    config = PoseConfig(blocks=(2, 2, 2, 2))
+    nets = {"shallow": PoseModule(), "deep": PoseModule(config)}
+    for net in nets.values():
+        for parameter in net.parameters():
+            parameter.data += 0.02 * torch.randn_like(parameter)
+    states = {kind: net.state_dict() for kind, net in nets.items()}
+    monkeypatch.setattr(
+        "tracker.training.restore.load_state",
+        lambda path: {f"net.{name}": value.numpy() for name, value in states[path.name].items()},
+    )
+    mean = PoseModule(config)
+    restore_mean(mean, [tmp_path / "shallow", tmp_path / "deep"])
+    for name, value in mean.state_dict().items():
+        deep = states["deep"][name]
+        if name.startswith("backbone.stages.0.1."):
+            last = name.endswith(("second.1.weight", "second.1.bias"))
+            torch.testing.assert_close(value, deep / 2 if last else deep)
+        elif value.dtype.is_floating_point:
+            torch.testing.assert_close(value, (states["shallow"][name] + deep) / 2)
+
+
+@pytest.mark.parametrize("units", [{}, {"avx2": True}, {"avx512_bf16": True}, {"bf16": True}])
+def test_bfloat16_only_where_there_are_units_for_it(
+    monkeypatch: pytest.MonkeyPatch, units: dict[str, bool]
+) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: units)
+    with mixed_precision("cpu"):
+        computed = torch.ones(2, 2) @ torch.ones(2, 2)
+    half = any("bf16" in name for name in units)
+    assert computed.dtype is (torch.bfloat16 if half else torch.float32)
 
 
 def test_train_and_run_a_detector(data: Path, tmp_path: Path) -> None:

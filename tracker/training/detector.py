@@ -20,6 +20,7 @@ from tracker.nets.detector import STRIDES, DetectorConfig, DetectorModule
 from tracker.training.augment import CanvasAugment, CanvasSample, Scene, augment_canvas
 from tracker.training.data import DataError, box_labels, empty_strip, held_out, open_splits
 from tracker.training.loop import channels_last, cosine
+from tracker.training.precision import mixed_precision
 from tracker.training.teacher import DenseTeacher, Taught
 
 
@@ -141,7 +142,7 @@ class DetectorTask:
 
     def loss(self, batch: DetectorBatch, seen: int) -> dict[str, Tensor]:
         batch = batch.to(self.device)
-        with torch.autocast(self.device, dtype=torch.bfloat16):
+        with mixed_precision(self.device):
             levels = self.net.detector.levels(batch.image)
             box, logit = self.net.detector.read(levels)
             # Without a teacher's features there are no layers.

@@ -41,6 +41,7 @@ from tracker.training.losses import (
     visible_loss,
     winner_likelihood_loss,
 )
+from tracker.training.precision import mixed_precision
 from tracker.training.teacher import TeacherMaps, map_shape, teacher_labels
 
 OKS_FALLOFF = torch.tensor(2 * COCO17.oks_sigma, dtype=torch.float32)
@@ -223,7 +224,7 @@ class PoseTask:
     def loss(self, batch: PoseBatch, seen: int) -> dict[str, Tensor]:
         stage, progress = self.recipe.at(seen)
         batch = batch.to(self.device)
-        with torch.autocast(self.device, dtype=torch.bfloat16):
+        with mixed_precision(self.device):
             if stage.kind is StageKind.HEATMAP:
                 return map_losses(self.net.look(batch.image)[0], batch)
             output = self.net(batch.image, self._latent(stage.kind))

@@ -15,28 +15,33 @@ log = logging.getLogger("surepose.train")
 
 
 def restore_mean(net: torch.nn.Module, onnx_paths: Sequence[Path]) -> None:
-    """Start from the mean of some networks that came of one and the same (ADR 0073)."""
-    states = []
+    """Start from the mean of some networks that came of one and the same (ADR 0073).
+
+    Blocks that some of them lack are the identity there, and count as that: their last norm, which
+    is zero then, is averaged, and what lies before it is taken from those that have it.
+    """
+    own = net.state_dict()
+    known: dict[str, list[torch.Tensor]] = {name: [] for name in own}
     for path in onnx_paths:
         one = deepcopy(net)
-        restore(one, path)
-        states.append(one.state_dict())
-    net.load_state_dict(
-        {
-            name: torch.stack([state[name] for state in states]).mean(0)
-            if value.dtype.is_floating_point
-            else value
-            for name, value in states[0].items()
-        }
-    )
+        fresh = restore(one, path)
+        for name, value in one.state_dict().items():
+            if name not in fresh or re.search(r"\.second\.1\.(weight|bias)$", name):
+                known[name].append(value)
+    net.load_state_dict(own | {name: _mean(values) for name, values in known.items() if values})
 
 
-def restore(net: torch.nn.Module, onnx_path: Path, part: str = "") -> None:
+def _mean(values: Sequence[torch.Tensor]) -> torch.Tensor:
+    whole = torch.stack(list(values))
+    return whole.mean(0) if whole.dtype.is_floating_point else whole[0]
+
+
+def restore(net: torch.nn.Module, onnx_path: Path, part: str = "") -> set[str]:
     """Start from shipped weights: the graph keeps every parameter under its name.
 
     `net` may be a part of the network, whose parameters are named `part`… in the whole. The sampler
     may have changed since: it takes what fits and starts afresh with the rest. The backbone may
-    have grown deeper: what follows in a stage starts as the identity.
+    have grown deeper: what follows in a stage starts as the identity. Returns what starts afresh.
     """
     prefix = "net." + part
     state = {name.removeprefix(prefix): value for name, value in load_state(onnx_path).items()}
@@ -57,6 +62,7 @@ def restore(net: torch.nn.Module, onnx_path: Path, part: str = "") -> None:
             ", ".join(fresh[:3]),
         )
     net.load_state_dict(own | {n: torch.from_numpy(v) for n, v in fits.items()})
+    return set(fresh)
 
 
 def _is_new_block(name: str, state: Mapping[str, object]) -> bool:
