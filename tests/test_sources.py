@@ -526,3 +526,21 @@ def test_importing_the_sources_loads_no_video_library() -> None:
     code = "import sys, tracker.sources; print({'cv2', 'av', 'torch'} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"
+
+
+def test_what_is_no_picture_is_refused_at_once() -> None:
+    """In a process of its own, without the checks of types and shapes that tests run under."""
+    cases = [("uint8", (48, 64)), ("uint8", (48, 64, 4)), ("uint16", (48, 64, 3))]
+    cases += [("float64", (48, 64, 3)), ("uint8", (0, 64, 3))]
+    script = f"""
+import numpy as np
+from tracker import Frame, SourceError
+for dtype, shape in {cases}:
+    try:
+        Frame(np.zeros(shape, dtype), 7, 0.0)
+    except SourceError as error:
+        print(error)
+"""
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    for (dtype, shape), line in zip(cases, told.stdout.splitlines(), strict=True):
+        assert f"frame 7 is an array of {dtype}, shape {shape}; due is" in line
