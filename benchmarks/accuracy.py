@@ -15,12 +15,13 @@ Keys of the JSON; below them, a source of pictures or `all`, which is every pers
   that the tracker starts from (hypotheses reduced, then the heaviest) `coverage` (share of
   keypoints inside the 50/90/95/99 % ellipses), `expected_oks` beside `oks` (promised and kept).
 - `methods`: mixtures over poses, judged by `benchmarks.honesty`. `shipped` is the network with the
-  calibration of its card; the others are calibrated here on the people kept from training (none
-  without DIR's `train`): `ours` and the rivals of `benchmarks.rivals` by a factor for each keypoint
-  and a temperature, and again under `NAME+tails` with heavy tails (`benchmarks.calibrating`). The
-  methods that need heatmaps need torch. With `--fitted`, also what `surepose fit-sampler` made, by
-  the name on its card: FILE of our own heatmaps (`--hypotheses 1`: a single Gaussian trained on
-  them), FILE=NETWORK of somebody else's. Keys:
+  calibration of its card, `flip_test` the same looking at everybody in a mirror too; the others are
+  calibrated here on the people kept from training (none without DIR's `train`): `ours` and the
+  rivals of `benchmarks.rivals` by a factor for each keypoint and a temperature, and again under
+  `NAME+tails` with heavy tails (`benchmarks.calibrating`). The methods that need heatmaps need
+  torch. With `--fitted`, also what `surepose fit-sampler` made, by the name on its card: FILE of
+  our own heatmaps (`--hypotheses 1`: a single Gaussian trained on them), FILE=NETWORK of somebody
+  else's. Keys:
   - `ap`, `ap50`, `ar`, `pck10` of one answer, the hypothesis of the largest expected OKS;
   - `nll`: nats per keypoint, all labelled keypoints of a person jointly, lengths in OKS fall-offs
     2 σⱼ sqrt(area); `nll_behind_ours`: how much worse than ours with the same form of calibration,
@@ -141,7 +142,10 @@ def main(
     groups = sources(split_data, labels)
     result = first_look(labels, seen, net, groups)
     trusted = calibrated(data, eyes)
-    predictions = {"shipped": shipped(seen, net)}
+    predictions = {
+        "shipped": shipped(seen, net),
+        "flip_test": in_the_mirror_too(split_data, rows, net),
+    }
     predictions |= {name: method(seen) for name, method in trusted.items()}
     result["methods"] = compare(labels, predictions, groups, seed)
     result["coverage_grid"] = GRID.tolist()
@@ -190,6 +194,18 @@ def shipped(seen: Seen, net: PoseNet) -> list[Mixture]:
     return [
         Mixture(p.mean, net.calibration.cov(p.cov), net.calibration.log_weight(p.log_weight))
         for p in (pose.mixture for pose in seen.ours)
+    ]
+
+
+def in_the_mirror_too(split: Split, rows: Sequence[int], net: PoseNet) -> list[Mixture]:
+    """What it says of the same people when it looks at everybody twice."""
+    twice = replace(net, flip_test=True)
+    return [
+        twice(
+            Frame(split.decode(int(split["person_img"][row])), 0, 0.0),
+            [Detection(split["person_box"][row].astype(np.float64), 1.0)],
+        )[0].mixture
+        for row in progress(rows, "mirror", transient=True)
     ]
 
 

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 COLOURS = {
     "shipped": "#777777",
+    "flip_test": "#3a7d44",
     "ours": "#d1495b",
     "single_gaussian": "#edae49",
     "heatmap_moments": "#00798c",

@@ -218,6 +218,7 @@ def test_networks_of_ones_own_are_loaded_from_their_paths(sources, monkeypatch):
         "detect_every": 5,
         "detect_side": 640,
         "conf": None,
+        "flip_test": False,
         "lag": 2,
         "camera_motion": False,
     }

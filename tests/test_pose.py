@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from graphs import POSE_SHAPES, card, pose, specs
@@ -8,7 +10,9 @@ from scipy.special import logsumexp
 from tracker.crops import crop_box, cut
 from tracker.errors import WeightsError
 from tracker.geometry import Affine
+from tracker.mixture import marginal
 from tracker.pose import Calibration, PoseNet, factors_to_cov
+from tracker.skeleton import COCO17
 from tracker.types import Detection, Frame
 
 J, K = 17, 3
@@ -53,6 +57,14 @@ class Spot(FakeEngine):
         answer = super().look(crop, n)
         answer["mean"][:] = spot
         return answer
+
+
+class Sided(FakeEngine):
+    """Knows only which side of a crop is the brighter."""
+
+    def look(self, crop, n):
+        left, right = crop[..., :96].mean(), crop[..., 96:].mean()
+        return super().look(np.full(1, float(left > right)), n)
 
 
 def frame(seed=0, height=240, width=320):
@@ -177,6 +189,28 @@ def test_people_of_several_frames_share_batches_and_come_back_frame_by_frame():
             assert one.detection is other.detection
             np.testing.assert_allclose(one.mixture.mean, other.mixture.mean)
             np.testing.assert_allclose(one.mixture.cov, other.mixture.cov)
+
+
+def test_the_flip_test_looks_twice_and_says_the_mirrored_of_a_mirrored_picture():
+    engine, people = Sided(), some_detections(9)
+    image = frame().image // 2
+    image[:, :130] += 100
+    twice = replace(plain(engine), flip_test=True)
+    found = twice(Frame(image, 0, 0.0), people)
+    assert engine.batches == [16, 2]
+    other = Frame(np.ascontiguousarray(image[:, ::-1]), 0, 0.0)
+    mirror = Affine(np.diag([-1.0, 1.0]), np.array([320.0, 0.0]))
+    swapped = (2 * COCO17.mirror[:, None] + np.arange(2)).ravel()
+    for ours, one in zip(found, plain(Sided())(Frame(image, 0, 0.0), people), strict=True):
+        (back,) = twice(other, [Detection(mirror.box(ours.detection.box), 0.9)])
+        # What was seen straight comes first, and there it is what was seen in the mirror.
+        due = marginal(mirror.mixture(ours.mixture), swapped)
+        np.testing.assert_allclose(back.mixture.mean, np.roll(due.mean, K, axis=0))
+        np.testing.assert_allclose(back.mixture.cov, np.roll(due.cov, K, axis=0), atol=1e-9)
+        np.testing.assert_allclose(back.visible, ours.visible[COCO17.mirror])
+        np.testing.assert_array_equal(ours.mixture.mean[:K], one.mixture.mean)
+        np.testing.assert_allclose(ours.mixture.log_weight[:K], one.mixture.log_weight - np.log(2))
+        np.testing.assert_allclose(logsumexp(ours.mixture.log_weight), 0, atol=1e-12)
 
 
 def test_nobody_there_means_no_call():

@@ -30,9 +30,15 @@ def crop_box(box: Float[np.ndarray, "4"]) -> Float[np.ndarray, "4"]:
     return box_to_aspect(box, CROP_ASPECT, CROP_PADDING)
 
 
+def mirrored(crop: Float[np.ndarray, "4"]) -> Float[np.ndarray, "4"]:
+    """The same part of the picture, looked at in a mirror: x0 and x1 change places."""
+    return crop[[2, 1, 0, 3]]
+
+
 def image_from_net(crop: Float[np.ndarray, "4"]) -> Affine:
     """Map the pose net's unit, crop heights from the crop's corner, to image px."""
-    return Affine((crop[3] - crop[1]) * np.eye(2), crop[:2])
+    way = np.array([1.0 if crop[2] > crop[0] else -1.0, 1.0])
+    return Affine((crop[3] - crop[1]) * np.diag(way), crop[:2])
 
 
 def cut(

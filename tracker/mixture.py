@@ -33,6 +33,16 @@ def normalise(mixture: Mixture) -> Mixture:
     return replace(mixture, log_weight=mixture.log_weight - total[..., None])
 
 
+def average(mixtures: Sequence[Mixture]) -> Mixture:
+    """The mean of some densities: the components of all, each mixture of the same weight."""
+    share = np.log(len(mixtures))
+    return Mixture(
+        np.concatenate([mixture.mean for mixture in mixtures]),
+        np.concatenate([mixture.cov for mixture in mixtures]),
+        np.concatenate([mixture.log_weight - share for mixture in mixtures]),
+    )
+
+
 def stack(mixtures: Sequence[Mixture]) -> Mixture:
     """A batch of mixtures; those of fewer components are filled up with some of weight zero."""
     K, D = max(len(mixture) for mixture in mixtures), mixtures[0].mean.shape[1]

@@ -101,15 +101,17 @@ class PoseTracker:
         detect_every: int = 5,
         detect_side: int | None = None,
         conf: float | None = None,
+        flip_test: bool = False,
         lag: int | Literal["all"] = 0,
         camera_motion: bool = False,
     ) -> "PoseTracker":
         """Two networks that ship with the package, or your own .onnx files, on a device.
 
         detect_side is how long a picture's longer side is for the detector, px, conf the least
-        score of a detection; None takes what the detector was tuned to. lag
-        is how many frames `follow` may wait to smooth, "all" for files; camera_motion is for
-        cameras that move. The rest is as in `engines.load`.
+        score of a detection; None takes what the detector was tuned to. flip_test looks at
+        everybody in a mirror too: more accurate, twice the work of the pose network. lag is how
+        many frames `follow` may wait to smooth, "all" for files; camera_motion is for cameras that
+        move. The rest is as in `engines.load`.
         """
         from tracker.detector import Detector
         from tracker.pose import PoseNet
@@ -129,7 +131,9 @@ class PoseTracker:
             camera = CameraMotion
         return cls(
             find,
-            PoseNet.load(pose, device, threads, backend=backend, precision=precision),
+            PoseNet.load(
+                pose, device, threads, backend=backend, precision=precision, flip_test=flip_test
+            ),
             people,
             detect_every=detect_every,
             camera_motion=camera,
@@ -312,6 +316,7 @@ def track(
     detect_every: int = 5,
     detect_side: int | None = None,
     conf: float | None = None,
+    flip_test: bool = False,
     fps: float | None = None,
     max_frames: int | None = None,
     seed: int = 0,
@@ -341,6 +346,7 @@ def track(
             detect_every=detect_every,
             detect_side=detect_side,
             conf=conf,
+            flip_test=flip_test,
             lag=lag,
             camera_motion=camera_motion,
         )

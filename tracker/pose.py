@@ -13,9 +13,10 @@ from scipy.special import expit, log_softmax, logit
 import engines
 from engines.backends import Shapes
 from tracker import weights
-from tracker.crops import crop_box, cut_each, image_from_net
+from tracker.crops import crop_box, cut_each, image_from_net, mirrored
 from tracker.errors import WeightsError
 from tracker.latents import sobol_latents
+from tracker.mixture import average, marginal
 from tracker.skeleton import COCO17, Skeleton
 from tracker.stages import stage
 from tracker.types import Detection, Frame, Mixture, PoseMixture
@@ -86,6 +87,8 @@ class PoseNet:
     skeleton: Skeleton = COCO17
     height: int = 256
     width: int = 192
+    flip_test: bool = False
+    """Look at everybody in a mirror too: twice the work and twice the hypotheses (ADR 0074)."""
 
     def __post_init__(self) -> None:
         weights.check_graph(self.engine, inputs=("image", "latent"), outputs=OUTPUTS)
@@ -104,6 +107,7 @@ class PoseNet:
         *,
         backend: str | None = None,
         precision: str | None = None,
+        flip_test: bool = False,
     ) -> "PoseNet":
         """The pose network of this name, or of this .onnx file; the rest as in `engines.load`."""
         found = weights.find("pose", name)
@@ -121,6 +125,7 @@ class PoseNet:
             sobol_latents(int(found.entry("n_hypotheses"))),
             height=int(found.entry("input", "height")),
             width=int(found.entry("input", "width")),
+            flip_test=flip_test,
         )
 
     def __call__(self, frame: Frame, detections: Sequence[Detection]) -> list[PoseMixture]:
@@ -137,30 +142,46 @@ class PoseNet:
             for detection in detections:
                 _check(detection.box)
         people = [(frame, detection) for frame, detections in views for detection in detections]
-        batches = (people[i : i + _MOST_CROPS] for i in range(0, len(people), _MOST_CROPS))
+        most = _MOST_CROPS // 2 if self.flip_test else _MOST_CROPS
+        batches = (people[i : i + most] for i in range(0, len(people), most))
         poses = chain.from_iterable(map(self._look, batches))
         return [list(islice(poses, len(detections))) for _, detections in views]
 
     def _look(self, people: Sequence[tuple[Frame, Detection]]) -> list[PoseMixture]:
         with stage("crop"):
-            crops = [crop_box(detection.box) for _, detection in people]
-            places = [(frame.image, crop) for (frame, _), crop in zip(people, crops, strict=True)]
+            crops = [crop_box(found.box) for _, found in people]
+            pictures = [frame.image for frame, _ in people]
+            if self.flip_test:
+                crops, pictures = [*crops, *map(mirrored, crops)], [*pictures, *pictures]
             views = getattr(self.engine, "views", None)
+            places = list(zip(pictures, crops, strict=True))
             image = cut_each(places, self.height, self.width, views)
         with stage("pose net"):
-            seen = self.engine({"image": image, "latent": self.latents})
+            said = self.engine({"image": image, "latent": self.latents})
         with stage("mixture"):
-            visible = seen["visible"].astype(np.float64)
-            return [
-                PoseMixture(
-                    self.calibration.second_look(detection, visible[i]),
-                    image_from_net(crop).mixture(mixture),
-                    visible[i],
-                )
-                for i, ((_, detection), crop, mixture) in enumerate(
-                    zip(people, crops, self._mixtures(seen), strict=True)
-                )
+            visible = said["visible"].astype(np.float64)
+            mixtures = [
+                image_from_net(crop).mixture(mixture)
+                for crop, mixture in zip(crops, self._mixtures(said), strict=True)
             ]
+            if self.flip_test:
+                mixtures, visible = self._both_ways(mixtures, visible)
+            return [
+                PoseMixture(self.calibration.second_look(found, seen), mixture, seen)
+                for (_, found), mixture, seen in zip(people, mixtures, visible, strict=True)
+            ]
+
+    def _both_ways(
+        self, mixtures: Sequence[Mixture], visible: Float[np.ndarray, "n J"]
+    ) -> tuple[list[Mixture], Float[np.ndarray, "half J"]]:
+        """What was seen straight and then in the mirror, where left is right, as one."""
+        n, mirror = len(mixtures) // 2, self.skeleton.mirror
+        swapped = np.column_stack([2 * mirror, 2 * mirror + 1]).ravel()
+        both = [
+            average([straight, marginal(other, swapped)])
+            for straight, other in zip(mixtures[:n], mixtures[n:], strict=True)
+        ]
+        return both, (visible[:n] + visible[n:, mirror]) / 2
 
     def _mixtures(self, seen: Mapping[str, np.ndarray]) -> list[Mixture]:
         """One calibrated mixture per crop, in crop heights."""

@@ -56,6 +56,8 @@ class Networks:
     """Longer side of what the detector sees, px, by default 416; 640 also finds small people."""
     conf: OptionalFloat = None
     """Least score of a detection, 0 to 1; by default what the detector was tuned to."""
+    flip_test: bool = False
+    """Look at everybody in a mirror too: more accurate, twice the work of the pose network."""
 
     def __post_init__(self) -> None:
         check("--threads", self.threads, at_least=1)
