@@ -156,7 +156,8 @@ def _clips(effort: Effort, entered: dict[str, Contestant], store: Path) -> dict[
 
 def _players(effort: Effort, store: Path) -> list[object]:
     """The ladder on real people, where they are at hand."""
-    rises = clips.climb(clips.players(store), effort.trials)
+    ways = [clips.players(store, flip_test=both) for both in (False, True)]
+    rises = [rise for people in ways for rise in clips.climb(people, effort.trials)]
     _print_rises("A player, labelled by humans; each clip tuned on the other", rises)
     return [asdict(rise) for rise in rises]
 

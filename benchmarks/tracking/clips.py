@@ -48,12 +48,14 @@ def campus(store: Path) -> Detections | None:
     return Detections("tud-campus", CAMPUS_FPS, frozen.load(path), truth)
 
 
-def players(store: Path) -> dict[str, Person]:
+def players(store: Path, *, flip_test: bool = False) -> dict[str, Person]:
     """A basketball player in two clips, 48 frames of each labelled; boxes are given."""
+    net = replace(PoseNet.load(device="cpu"), flip_test=flip_test)
     clips = {}
     for name in ("unitn_out8", "unitn_out13"):
         if (VIDEO / f"{name}.mp4").is_file():
-            clips[name] = _player(name, store)
+            way = ", flip test" if flip_test else ""
+            clips[name + way] = _player(name, net, store / f"{name}{way}-{_networks()}.npz")
     return clips
 
 
@@ -69,15 +71,14 @@ def climb(people: dict[str, Person], trials: int) -> list[Rise]:
     return rises
 
 
-def _player(name: str, store: Path) -> Person:
+def _player(name: str, net: PoseNet, store: Path) -> Person:
     told = json.loads((VIDEO / f"{name}.json").read_text())
     at = np.array([label["video_frame"] for label in told["labels"]])
     boxes = np.array([label["bbox_xywh"] for label in told["labels"]], float)
     boxes[:, 2:] += boxes[:, :2]
-    path = store / f"{name}-{_networks()}.npz"
-    if not path.is_file():
-        frozen.save(path, tuple(_looks(name, at, boxes)))
-    poses = tuple(frame[0] for frame in frozen.load(path))
+    if not store.is_file():
+        frozen.save(store, tuple(_looks(name, net, at, boxes)))
+    poses = tuple(frame[0] for frame in frozen.load(store))
     labels = np.array([label["keypoints"] for label in told["labels"]], float)
     truth = np.full((len(poses), J, 2), np.nan)
     truth[at] = np.where(labels[..., 2:] > 0, labels[..., :2], np.nan)
@@ -86,10 +87,9 @@ def _player(name: str, store: Path) -> Person:
 
 
 def _looks(
-    name: str, at: Float[np.ndarray, " m"], boxes: Float[np.ndarray, "m 4"]
+    name: str, net: PoseNet, at: Float[np.ndarray, " m"], boxes: Float[np.ndarray, "m 4"]
 ) -> Iterator[tuple[PoseMixture, ...]]:
     """In every frame up to the last label; boxes between labels lie between them."""
-    net = PoseNet.load(device="cpu")
     with open_source(str(VIDEO / f"{name}.mp4")) as frames:
         for frame in frames:
             if frame.index > at[-1]:
