@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +61,24 @@ def test_the_likelihood_is_that_of_the_labelled_keypoints_in_fall_offs() -> None
     )
     due = -scaled.logpdf((label.keypoints.ravel() / falloff)[seen])
     assert negative_log_likelihood(label, guess) == pytest.approx(due)
+
+
+def test_boxes_beside_everybody_labelled_prove_nothing() -> None:
+    def labelled(image: int, *box: float) -> Label:
+        nothing = np.zeros((17, 2))
+        return Label(image, np.array(box, float), 1.0, False, nothing, np.zeros(17, bool))
+
+    def box(image: int, *xywh: float) -> dict[str, Any]:
+        return {"image_id": image, "bbox": list(xywh), "score": 0.9}
+
+    people = [labelled(1, 10, 10, 30, 50), labelled(1, 100, 10, 120, 50), labelled(2, 0, 0, 9, 9)]
+    found = [
+        box(1, 10, 10, 20, 40),
+        box(1, 29, 49, 5, 5),
+        box(1, 40, 10, 50, 40),
+        box(3, 0, 0, 9, 9),
+    ]
+    assert accuracy.at_labelled(people, found) == [True, True, False, False]
 
 
 def test_the_largest_strip_beside_everybody_is_empty() -> None:
