@@ -19,7 +19,7 @@ from tracker.nets.backbone import cell_centres
 from tracker.nets.detector import STRIDES, DetectorConfig, DetectorModule
 from tracker.training.augment import CanvasAugment, CanvasSample, Scene, augment_canvas
 from tracker.training.data import DataError, box_labels, empty_strip, held_out, open_splits
-from tracker.training.loop import channels_last, cosine
+from tracker.training.loop import channels_last, cosine, stage_after
 from tracker.training.precision import mixed_precision
 from tracker.training.teacher import DenseTeacher, Taught
 
@@ -58,11 +58,7 @@ class DetectorRecipe:
     net: DetectorConfig = field(default_factory=DetectorConfig)
 
     def at(self, seen: int) -> DetectorStage:
-        for stage in self.stages:
-            if seen < stage.images:
-                return stage
-            seen -= stage.images
-        return self.stages[-1]
+        return stage_after(seen, self.stages, lambda stage: stage.images)[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

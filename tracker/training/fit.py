@@ -32,7 +32,7 @@ from tracker.pose import OUTPUTS
 from tracker.training.augment import CropAugment
 from tracker.training.calibrate import Fit, calibrate
 from tracker.training.data import DataError
-from tracker.training.loop import Trainer, channels_last, cosine
+from tracker.training.loop import Trainer, channels_last, cosine, stage_after
 from tracker.training.pose import PoseBatch, Stage, StageKind, sampler_losses
 from tracker.training.publish import write_card
 from tracker.training.restore import restore
@@ -70,11 +70,7 @@ class FitRecipe:
 
     def at(self, seen: int) -> tuple[Stage, float]:
         """The stage after so many crops, and the progress within it."""
-        for stage in self.stages:
-            if seen < stage.crops:
-                return stage, seen / stage.crops
-            seen -= stage.crops
-        return self.stages[-1], 1.0
+        return stage_after(seen, self.stages, lambda stage: stage.crops)
 
 
 @dataclass(frozen=True)

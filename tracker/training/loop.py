@@ -6,7 +6,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from statistics import fmean
@@ -197,6 +197,15 @@ def _raiser(error: BaseException) -> Callable[[], Any]:
         raise error
 
     return fail
+
+
+def stage_after(seen: int, stages: Sequence[T], length: Callable[[T], int]) -> tuple[T, float]:
+    """The stage that a run is in after so many samples, and the progress within it."""
+    for stage in stages:
+        if seen < length(stage):
+            return stage, seen / length(stage)
+        seen -= length(stage)
+    return stages[-1], 1.0
 
 
 def channels_last(net: Net) -> Net:

@@ -31,7 +31,7 @@ from tracker.training.data import (
     open_splits,
     pose_labels,
 )
-from tracker.training.loop import channels_last, cosine
+from tracker.training.loop import channels_last, cosine, stage_after
 from tracker.training.losses import (
     heatmap_loss,
     imle_loss,
@@ -97,11 +97,7 @@ class PoseRecipe:
 
     def at(self, seen: int) -> tuple[Stage, float]:
         """The stage after so many crops, and the progress within it."""
-        for stage in self.stages:
-            if seen < stage.crops:
-                return stage, seen / stage.crops
-            seen -= stage.crops
-        return self.stages[-1], 1.0
+        return stage_after(seen, self.stages, lambda stage: stage.crops)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
