@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from tracker.crops import OUTSIDE, crop_box, cut, image_from_net, letterbox, warp
+from tracker.crops import OUTSIDE, crop_box, cut, image_from_net, letterbox, mirrored, warp
 from tracker.geometry import Affine, box_iou, overlapping
 
 coordinate = st.floats(-300, 900)
@@ -37,6 +37,16 @@ def test_the_unit_of_the_net_is_the_height_of_the_crop(box, u, v):
     height = crop[3] - crop[1]
     due = [crop[0] + u * height, crop[1] + v * height]
     np.testing.assert_allclose(image_from_net(crop).points(np.array([u, v])), due, atol=1e-9)
+
+
+@given(boxes)
+def test_in_the_mirror_the_same_is_seen_the_other_way_round(box):
+    crop = crop_box(box)
+    straight, back = cut(smooth_picture(), [crop, mirrored(crop)], 64, 48)
+    assert np.abs(straight - back[..., ::-1]).max() <= 1
+    width = np.array([0.75, 0.0])
+    across = image_from_net(mirrored(crop)).points(width - [0.2, -0.3])
+    np.testing.assert_allclose(across, image_from_net(crop).points(np.array([0.2, 0.3])), atol=1e-6)
 
 
 def test_the_view_of_the_picture_itself_is_the_picture():

@@ -21,7 +21,7 @@ from engines import DeviceError, GraphError, InputError  # noqa: E402
 from engines.graph import lowered  # noqa: E402
 from engines.torch_graph import specialise  # noqa: E402
 from engines.views import Views  # noqa: E402
-from tracker.crops import cut_each, letterbox  # noqa: E402
+from tracker.crops import cut_each, letterbox, mirrored  # noqa: E402
 from tracker.pose import PoseNet  # noqa: E402
 from tracker.types import Detection, Frame  # noqa: E402
 
@@ -227,9 +227,12 @@ def picture(seed=0, height=240, width=320):
     return fine[0].permute(1, 2, 0).clamp(0, 255).numpy().astype(np.uint8)
 
 
-@given(st.floats(-100, 300), st.floats(-80, 220), st.floats(20, 180), st.integers(0, 9))
-def test_views_on_a_device_are_those_of_opencv(x, y, height, seed):
+@given(
+    st.floats(-100, 300), st.floats(-80, 220), st.floats(20, 180), st.integers(0, 9), st.booleans()
+)  # fmt: skip
+def test_views_on_a_device_are_those_of_opencv(x, y, height, seed, in_the_mirror):
     crop = np.array([x, y, x + 0.75 * height, y + height])
+    crop = mirrored(crop) if in_the_mirror else crop
     image = picture(seed % 3)
     due = cut_each([(image, crop)], 64, 48)
     came = cut_each([(image, crop)], 64, 48, Views("cpu")).numpy()
