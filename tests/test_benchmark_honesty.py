@@ -209,9 +209,9 @@ def test_the_command_compares_all_methods_and_draws_them(tmp_path: Path) -> None
     own = str(weights.find("pose").path)
     accuracy.main(tmp_path, tmp_path / "result.json", plots=tmp_path / "plots", fitted=(own,))
     record = json.loads((tmp_path / "result.json").read_text())
-    due = {"shipped"} | {name + tail for name in (*METHODS, "nano") for tail in ("", "+tails")}
-    assert set(record["methods"]) == due
-    assert set(record["calibrations"]) == due - {"shipped"}
+    fitted = {name + tail for name in (*METHODS, "nano") for tail in ("", "+tails")}
+    assert set(record["methods"]) == {"shipped", "flip_test"} | fitted
+    assert set(record["calibrations"]) == fitted
     for sources in record["methods"].values():
         assert set(sources) == {"synthetic", "all"}
         assert np.isfinite(sources["all"]["nll"])
