@@ -111,19 +111,24 @@ def test_masses_follow_the_heights_of_the_peaks() -> None:
         n = len(maps)
         return sampler(maps, sides.expand(n, -1, -1, -1), torch.zeros(n, 4), k)[0]
 
+    # A step that falls, as the product's does, and time enough: from the starts 0 to 5 the error is
+    # .007 to .014; with 300 equal steps .006 to .078, by the start and by the CPU.
+    steps = 450
     optimizer = torch.optim.Adam(sampler.parameters(), lr=3e-3)
+    falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.03, steps)
     one = torch.ones(32, 1)
-    for step in range(300):
+    for step in range(steps):
         maps, places, mass = draw(32)
         mode = (torch.rand(32, generator=torch.Generator().manual_seed(step)) > mass).long()
         target = places[torch.arange(32), mode][:, None] + 0.02 * torch.randn(32, 1, 2)
-        if step < 100:
+        if step < steps // 3:
             loss, _ = imle_loss(read(maps, torch.randn(4, LATENT_DIM)), target, one, 0.05 * one)
         else:
             loss = mixture_loss(read(maps, latent), target, one, beta=0.5)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        falling.step()
     maps, places, mass = draw(256)
     with torch.no_grad():
         hypotheses = read(maps, latent)
