@@ -37,8 +37,7 @@ def mirrored(crop: Float[np.ndarray, "4"]) -> Float[np.ndarray, "4"]:
 
 def image_from_net(crop: Float[np.ndarray, "4"]) -> Affine:
     """Map the pose net's unit, crop heights from the crop's corner, to image px."""
-    way = np.array([1.0 if crop[2] > crop[0] else -1.0, 1.0])
-    return Affine((crop[3] - crop[1]) * np.diag(way), crop[:2])
+    return Affine.between_boxes(np.array([0.0, 0.0, CROP_ASPECT, 1.0]), crop)
 
 
 def cut(

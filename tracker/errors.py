@@ -13,10 +13,6 @@ class SourceRefused(SourceError):  # noqa: N818 - what happened, in the user's w
     """A source wants other credentials: asking again would only lock the account."""
 
 
-class FrameError(SourceError):
-    """What a source of one's own gives is no picture."""
-
-
 class SinkError(TrackerError):
     """An output cannot be opened or written."""
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from tracker.consistency import NOTHING_SEEN, Consistency
-from tracker.errors import FrameError
+from tracker.errors import SourceError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +35,7 @@ class Frame:
     def __post_init__(self) -> None:
         image = self.image
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-            raise FrameError(
+            raise SourceError(
                 f"frame {self.index} is an array of {image.dtype}, shape {image.shape}; due is a "
                 "picture of uint8, shape (height, width, 3), RGB (for grey ones, "
                 "cv2.cvtColor(image, cv2.COLOR_GRAY2RGB); deeper ones must be scaled to 0..255)"

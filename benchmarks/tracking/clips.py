@@ -50,12 +50,12 @@ def campus(store: Path) -> Detections | None:
 
 def players(store: Path, *, flip_test: bool = False) -> dict[str, Person]:
     """A basketball player in two clips, 48 frames of each labelled; boxes are given."""
-    net = replace(PoseNet.load(device="cpu"), flip_test=flip_test)
     clips = {}
     for name in ("unitn_out8", "unitn_out13"):
         if (VIDEO / f"{name}.mp4").is_file():
             way = ", flip test" if flip_test else ""
-            clips[name + way] = _player(name, net, store / f"{name}{way}-{_networks()}.npz")
+            path = store / f"{name}{way}-{_networks()}.npz"
+            clips[name + way] = _player(name, path, flip_test)
     return clips
 
 
@@ -71,14 +71,15 @@ def climb(people: dict[str, Person], trials: int) -> list[Rise]:
     return rises
 
 
-def _player(name: str, net: PoseNet, store: Path) -> Person:
+def _player(name: str, path: Path, flip_test: bool) -> Person:
     told = json.loads((VIDEO / f"{name}.json").read_text())
     at = np.array([label["video_frame"] for label in told["labels"]])
     boxes = np.array([label["bbox_xywh"] for label in told["labels"]], float)
     boxes[:, 2:] += boxes[:, :2]
-    if not store.is_file():
-        frozen.save(store, tuple(_looks(name, net, at, boxes)))
-    poses = tuple(frame[0] for frame in frozen.load(store))
+    if not path.is_file():
+        net = PoseNet.load(device="cpu", flip_test=flip_test)
+        frozen.save(path, tuple(_looks(name, net, at, boxes)))
+    poses = tuple(frame[0] for frame in frozen.load(path))
     labels = np.array([label["keypoints"] for label in told["labels"]], float)
     truth = np.full((len(poses), J, 2), np.nan)
     truth[at] = np.where(labels[..., 2:] > 0, labels[..., :2], np.nan)

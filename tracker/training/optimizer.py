@@ -12,6 +12,7 @@ LEAST_SIDE = 24
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
 """Newton-Schulz coefficients of Jordan et al. 2024: quick, and singular values end near one."""
+STEPS = 5
 
 
 class Muon(torch.optim.Optimizer):
@@ -40,20 +41,18 @@ class Muon(torch.optim.Optimizer):
                 matrix.add_(ahead, alpha=-0.2 * lr * max(matrix.shape) ** 0.5)
 
 
-def orthogonalised(
-    matrix: Float[Tensor, "rows columns"], steps: int = 5
-) -> Float[Tensor, "rows columns"]:
+def orthogonalised(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
     """The same singular vectors, all singular values near one (Newton-Schulz).
 
     Each step multiplies by a polynomial of the Gram matrix from the left. These are gathered on the
     short side and meet the long one at the end: two products with it instead of ten.
     """
     if matrix.shape[0] > matrix.shape[1]:
-        return orthogonalised(matrix.T, steps).T
+        return orthogonalised(matrix.T).T
     matrix = matrix / matrix.norm().clamp(min=1e-7)
     a, b, c = QUINTIC
     gram, whole = matrix @ matrix.T, torch.eye(len(matrix)).to(matrix)
-    for _ in range(steps):
+    for _ in range(STEPS):
         factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
         factor.diagonal().add_(a)
         whole = factor @ whole
