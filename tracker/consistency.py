@@ -80,7 +80,8 @@ class Views(NamedTuple):
 
     def single(self) -> list[Consistency]:
         """Person by person."""
-        return [Consistency(*view, 1) for view in np.array(self).T.tolist()]
+        rows = np.array(self).T.tolist()
+        return [Consistency(nis, alike, share, 1) for nis, alike, share in rows]
 
 
 def look(
