@@ -1,8 +1,8 @@
 """How old are frames from Ultralytics' stream loader, for `benchmarks.live`?
 
-    PYTHON benchmarks/loadstreams.py URL START SECONDS WORK
+    PYTHON benchmarks/live/loadstreams.py URL START SECONDS WORK
 
-in an environment that has ultralytics; START as for benchmarks.cameras. Prints ages (s) as JSON.
+in an environment that has ultralytics; START as for the cameras. Prints ages (s) as JSON.
 """
 
 import json
@@ -23,7 +23,7 @@ def main(url: str, start: float, seconds: float, work: float) -> None:
     from ultralytics import __version__
     from ultralytics.data.loaders import LoadStreams
 
-    from benchmarks.cameras import moment_in
+    from benchmarks.live.cameras import moment_in
 
     ages, moments = [], []
     loader = iter(LoadStreams(url))

@@ -1,6 +1,6 @@
 """The independent RTSP server: GStreamer's, in an interpreter that has its bindings.
 
-    /usr/bin/python3 benchmarks/gst_server.py PORT [h264|jpeg] [WIDTH HEIGHT FPS]
+    /usr/bin/python3 benchmarks/live/gst_server.py PORT [h264|jpeg] [WIDTH HEIGHT FPS]
 
 A moving ball on noise, until it is killed. It needs Debian's gir1.2-gst-rtsp-server-1.0, python3-gi
 and gstreamer1.0-plugins-{base,good,ugly}.

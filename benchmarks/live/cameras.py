@@ -1,6 +1,6 @@
 """Cameras for benchmarks, in a process of their own: RTSP servers that show one drawn world.
 
-    python -m benchmarks.cameras FILM.npy START FPS PORT [PORT …]
+    python -m benchmarks.live.cameras FILM.npy START FPS PORT [PORT …]
 
 They serve once they are told `listen` on the standard input, so that a second process can stand by.
 Every picture carries the moment at which it was drawn, in bars along its top, so that whoever sees
@@ -77,7 +77,7 @@ class Cameras:
     """Such a process; `with Cameras(…)` kills it in the end, as a power cut would."""
 
     def __init__(self, film: Path, start: float, fps: float, ports: Sequence[int]) -> None:
-        command = [sys.executable, "-m", "benchmarks.cameras", str(film), str(start), str(fps)]
+        command = [sys.executable, "-m", "benchmarks.live.cameras", str(film), str(start), str(fps)]
         self.process = subprocess.Popen(
             [*command, *map(str, ports)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

@@ -1,0 +1,1 @@
+"""Do live streams stay live? `__main__.py` tells what is measured."""
