@@ -206,14 +206,20 @@ def test_nis_and_nees_of_simulated_bodies_are_chi_squared():
 
 
 @law
-@given(seeds, st.floats(0.002, 1.0))
-def test_gliding_is_predicting_at_constant_velocity(seed, dt):
-    x, P, _, _ = problem(seed, 4, (3,))
-    density = random_cov(np.random.default_rng(seed), 4)
+@given(seeds, st.floats(0.002, 1.0), st.sampled_from([2, 4]))
+def test_gliding_is_predicting_at_constant_velocity(seed, dt, D):
+    x, P, _, _ = problem(seed, D, (3,))
+    rng = np.random.default_rng(seed)
+    density = np.stack([random_cov(rng, D) for _ in range(3)])
     move = constant_velocity(dt)
-    F, Q = np.kron(move.F, np.eye(4)), np.kron(move.Q, density)
-    for got, want in zip(kalman.glide(x, P, dt, density), kalman.predict(x, P, F, Q), strict=True):
-        assert_allclose(got, want, rtol=1e-9, atol=1e-9)
+    F, Q = np.kron(move.F, np.eye(D)), np.stack([np.kron(move.Q, one) for one in density])
+    mean, cov = kalman.glide(x, P, dt, density)
+    want_mean, want_cov = kalman.predict(x, P, F, Q)
+    assert_allclose(mean, want_mean, rtol=1e-9, atol=1e-9)
+    assert_allclose(cov, want_cov, rtol=1e-9, atol=1e-9)
+    symmetric = (P + P.mT) / 2
+    again = kalman.glide(x, symmetric, dt, (density + density.mT) / 2)[1]
+    assert_allclose(again, again.mT, rtol=0, atol=0)
 
 
 def correlated_run(rho, D=4, frames=6):
