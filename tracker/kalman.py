@@ -78,8 +78,6 @@ def glide(
     The noise is a white acceleration of this spectral density (`motion.constant_velocity`).
     """
     D = density.shape[-1]
-    if D == 2:
-        return glide_mean(mean, dt), _glide_planes(cov, dt, density)
     pp, pv, vv = cov[..., :D, :D], cov[..., :D, D:], cov[..., D:, D:]
     half = dt * (pv + 0.5 * dt * vv)
     P = np.empty_like(cov)
@@ -88,33 +86,6 @@ def glide(
     P[..., D:, :D] = P[..., :D, D:].mT
     P[..., D:, D:] = vv + dt * density
     return glide_mean(mean, dt), P
-
-
-def _glide_planes(
-    cov: Float[np.ndarray, "*batch 4 4"], dt: float, density: Float[np.ndarray, "*batch 2 2"]
-) -> Float[np.ndarray, "*batch 4 4"]:
-    """The covariances of many points of a plane as rows of numbers: two products of matrices.
-
-    With F = 1 + N dt, FPFᵀ is P + (NP + PNᵀ) dt + NPNᵀ dt².
-    """
-    moved = cov.reshape(-1, 16) @ (_STAY + dt * _DRIFT + dt**2 * _SPREAD)
-    noise = dt**3 / 3 * _TO_PLACE + dt**2 / 2 * _TO_BOTH + dt * _TO_SPEED
-    return (moved + density.reshape(-1, 4) @ noise).reshape(cov.shape)
-
-
-def _mirrored(product: Float[np.ndarray, "16 16"]) -> Float[np.ndarray, "16 16"]:
-    """The same for symmetric matrices, and what comes out is symmetric to the last bit."""
-    cut = product.T.reshape(4, 4, 4, 4)
-    return ((cut + cut.transpose(1, 0, 2, 3)) / 2).reshape(16, 16)
-
-
-_N = np.eye(4, k=2)
-_STAY = _mirrored(np.eye(16))
-_DRIFT = _mirrored(np.kron(_N, np.eye(4)) + np.kron(np.eye(4), _N))
-_SPREAD = _mirrored(np.kron(_N, _N))
-_PLACE, _SPEED = np.eye(2, 4), np.eye(2, 4, k=2)
-_TO_PLACE, _TO_SPEED = np.kron(_PLACE, _PLACE), np.kron(_SPEED, _SPEED)
-_TO_BOTH = np.kron(_PLACE, _SPEED) + np.kron(_SPEED, _PLACE)
 
 
 def glide_mean(mean: Float[np.ndarray, "*batch X"], dt: float) -> Float[np.ndarray, "*batch X"]:
