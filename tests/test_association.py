@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 from simulated_people import law, seen, walker
 
-from tracker import association, hypotheses, mixture, noise
+from tracker import association, hypotheses, noise
 from tracker.association import AssociationConfig
 from tracker.doubles import agreeing
-from tracker.motion import BodyMotion, MotionConfig, body_height
+from tracker.motion import BodyMotion, MotionConfig
 from tracker.noise import NoiseConfig
 from tracker.parts import WHOLE
 from tracker.skeleton import COCO17
@@ -29,9 +29,7 @@ def crowd(rng, places=PLACES, time=0.0):
 
 
 def measured(poses):
-    told = mixture.stack([pose.mixture for pose in poses])
-    height = body_height(np.array([pose.detection.box for pose in poses]))
-    return noise.measure(told, height, NOISE, 0.5, WHOLE)
+    return noise.measure(poses, NOISE, 0.5, WHOLE)
 
 
 def one_frame_later(z):

@@ -9,7 +9,7 @@ from simulated_people import LEGS, law, random_cov, random_mixture, seen, walker
 
 from tracker import hypotheses, kalman, mixture, noise
 from tracker.hypotheses import ReductionConfig
-from tracker.motion import BodyMotion, MotionConfig, body_height
+from tracker.motion import BodyMotion, MotionConfig
 from tracker.noise import Measurements, NoiseConfig
 from tracker.parts import WHOLE, Parts
 from tracker.skeleton import COCO17
@@ -34,8 +34,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def measure(pose, config=NOISE, rho=0.5, parts=WHOLE):
-    height = body_height(pose.detection.box[None])
-    return noise.measure(mixture.stack([pose.mixture]), height, config, rho, parts)
+    return noise.measure([pose], config, rho, parts)
 
 
 def taken(pose, people, config=NOISE, reduction=FEW, rho=0.5, parts=WHOLE):

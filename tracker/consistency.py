@@ -8,7 +8,6 @@ not be alike, and 95 keypoints of 100 should fall into their predicted 95 % elli
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -66,22 +65,11 @@ ELLIPSE = -2 * log(1 - 0.95)
 """Squared distance within which 95 of 100 keypoints should lie, χ²₂."""
 
 
-class Views(NamedTuple):
-    """One view each of n people: what `Consistency` averages."""
-
-    nis: Float[np.ndarray, " n"]
-    autocorrelation: Float[np.ndarray, " n"]
-    coverage: Float[np.ndarray, " n"]
-
-    def together(self) -> Consistency:
-        """The mean of all."""
-        nis, autocorrelation, coverage = np.array(self).mean(axis=1).tolist()
-        return Consistency(nis, autocorrelation, coverage, len(self.nis))
-
-    def single(self) -> list[Consistency]:
-        """Person by person."""
-        rows = np.array(self).T.tolist()
-        return [Consistency(nis, alike, share, 1) for nis, alike, share in rows]
+def together(views: Sequence[Consistency]) -> Consistency:
+    """The mean of single views."""
+    told = [(view.nis, view.autocorrelation, view.coverage) for view in views]
+    nis, autocorrelation, coverage = np.array(told).mean(axis=0).tolist()
+    return Consistency(nis, autocorrelation, coverage, len(views))
 
 
 def look(
@@ -89,8 +77,8 @@ def look(
     last: Sequence[Float[np.ndarray, " D"] | None],
     nis: Float[np.ndarray, "n J"],
     measured: Bool[np.ndarray, "n D"],
-) -> Views:
-    """From whitened innovations, those of the frame before, and NIS of keypoints.
+) -> list[Consistency]:
+    """Single views: from whitened innovations, those of the frame before, and NIS of keypoints.
 
     What is not measured has an innovation of zero and is left out of the means.
     """
@@ -98,4 +86,5 @@ def look(
     before = np.array([nothing if w is None else w for w in last])
     held = 2 * ((nis < ELLIPSE) & measured[:, ::2])
     sums = [v.sum(axis=1) for v in (innovation**2, innovation * before, held)]
-    return Views(*(np.array(sums) / np.maximum(measured.sum(axis=1), 1)))
+    averages = np.array(sums) / np.maximum(measured.sum(axis=1), 1)
+    return [Consistency(nis, alike, share, 1) for nis, alike, share in averages.T.tolist()]

@@ -47,8 +47,6 @@ class Doubles:
     def without(self, tracks: Sequence[Track], dt: float) -> tuple[Track, ...]:
         """The tracks, oldest first, of which none is another's double."""
         now = self._alike(tracks)
-        if not now and not self._alike_for:
-            return tuple(tracks)
         here = {track.id for track in tracks}
         # Who comes back is a track first: these are given no pose.
         astray = {track.id for track in tracks if self._life.astray(track, track.time)}

@@ -1,5 +1,6 @@
 """From what a network says of a pose to what a filter may believe of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import atanh, inf, log1p, tanh
 from typing import Literal, NamedTuple
@@ -8,9 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tracker import mixture
-from tracker.motion import SAMPLE_PERIOD
+from tracker.motion import SAMPLE_PERIOD, body_height
 from tracker.parts import Parts, planar
-from tracker.types import Mixture
+from tracker.types import Mixture, PoseMixture
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +101,9 @@ class Measurements:
 
 
 def measure(
-    told: Mixture, height: Float[np.ndarray, " N"], noise: NoiseConfig, rho: float, parts: Parts
+    poses: Sequence[PoseMixture], noise: NoiseConfig, rho: float, parts: Parts
 ) -> Measurements:
-    """Reduce, temper and mask a network's poses of N people of these heights, px.
+    """Reduce, temper and mask a network's poses.
 
     An ambiguity that lasts must not harden by being repeated, so that weights are tempered by the
     share of a frame that is news: (1 - ρ)/(1 + ρ) with correlated errors, else 1/inflation.
@@ -116,9 +117,11 @@ def measure(
     inflation, news = (
         (1.0, (1 - rho) / (1 + rho)) if ar1 else (noise.inflation, 1 / noise.inflation)
     )
+    told = [pose.mixture for pose in poses]
     few = _few(told, parts)
     if parts.count > 1:
         few = _moments(few)
+    height = body_height(np.array([pose.detection.box for pose in poses]))
     variance = _average(few.cov.diagonal(0, -2, -1), few.log_weight)  # (N, B, d)
     prior = np.square(noise.prior_std * height)[:, None, None]
     share = (0.5 * (variance[..., ::2] + variance[..., 1::2]) / prior).repeat(2, axis=-1)
@@ -227,8 +230,9 @@ class _Hypotheses(NamedTuple):
     log_weight: Float[np.ndarray, "N K"]
 
 
-def _few(told: Mixture, parts: Parts) -> _Hypotheses:
+def _few(poses: Sequence[Mixture], parts: Parts) -> _Hypotheses:
     """Those that matter; parts that know nothing of each other are no rivals, and keep all."""
+    told = mixture.stack(poses)
     few = mixture.reduce_hypotheses(told) if parts.count == 1 else told
     return _Hypotheses(parts.vector(few.mean), parts.matrix(few.cov), few.log_weight)
 

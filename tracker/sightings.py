@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from tracker import mixture
 from tracker.association import LEAST_VISIBLE, keypoint_overlap
 from tracker.doubles import agreeing
 from tracker.geometry import overlapping
@@ -74,11 +73,9 @@ def sight(
     if not len(order):
         return None
     good, visible = [poses[i] for i in order], visible[order]
-    told = mixture.stack([pose.mixture for pose in good])
-    place, heaviest = np.arange(len(good)), told.log_weight.argmax(axis=1)
-    keypoints = told.mean[place, heaviest].reshape(*visible.shape, 2)
-    height = body_height(np.array([pose.detection.box for pose in good]))
-    z, box = measure(told, height, noise, rho, parts), person_box(keypoints, visible)
+    keypoints = np.array([pose.keypoints for pose in good])
+    z, box = measure(good, noise, rho, parts), person_box(keypoints, visible)
+    place = np.arange(len(good))
     touching = overlapping(box) & (place < place[:, None])  # each with those seen better
     alike = keypoint_overlap(skeleton, keypoints, keypoints, box, touching) > life.same_oks
     alike |= agreeing(good, touching, life.same_region)

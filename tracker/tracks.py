@@ -13,7 +13,7 @@ from math import isfinite
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from tracker import hypotheses, mixture
+from tracker import hypotheses
 from tracker.association import (
     Association,
     AssociationConfig,
@@ -24,7 +24,7 @@ from tracker.association import (
     keypoint_overlap,
     near,
 )
-from tracker.consistency import NOTHING_SEEN, Consistency, look
+from tracker.consistency import NOTHING_SEEN, Consistency, look, together
 from tracker.doubles import Doubles
 from tracker.errors import PoseError
 from tracker.geometry import Affine, box_iou
@@ -298,9 +298,7 @@ class MultiTracker:
             return pairs[:0]
         poses, n = np.unique(pairs[:, 1], return_inverse=True)
         noise = self.config.noise
-        told = mixture.stack([seen.poses[i].mixture for i in poses])
-        height = seen.measurements.height[poses]
-        z = measure(told, height, noise, self._correlation.rho, WHOLE)
+        z = measure([seen.poses[i] for i in poses], noise, self._correlation.rho, WHOLE)
         people = before.people.as_wholes(self._parts)
         scores = hypotheses.score(people, z, np.stack([pairs[:, 0], n], axis=1), 0.0, noise)
         return pairs[scores.log_likelihood < birth_log_density(z, self._whole_birth_spread)[n]]
@@ -343,8 +341,8 @@ class MultiTracker:
         last = [before.tracks[pair.track].innovation for pair in pairs]
         measured = scores.innovation.measured[best].reshape(len(best), -1)
         views = look(innovations, last, scores.nis[best], measured)
-        self.consistency = self.consistency.after(views.together())
-        return self._hits(before, seen, pairs, after, list(innovations), views.single())
+        self.consistency = self.consistency.after(together(views))
+        return self._hits(before, seen, pairs, after, list(innovations), views)
 
     def _restart(
         self, before: _Expected, seen: Sightings | None, found: Association
