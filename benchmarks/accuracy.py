@@ -44,8 +44,9 @@ Keys of the JSON; below them, a source of pictures or `all`, which is every pers
 - `detector` (boxes) and `end_to_end` (keypoints in our own boxes): measured on the source `coco`,
   many of whose people are labelled; null where there is none. Who is found and not labelled counts
   as false, and that is what most of these are: `at_labelled` leaves out boxes that touch the box of
-  nobody labelled. `found`: the share of the labelled in a box of the detector's threshold, by its
-  own score and once the pose network has looked, `looked_at`.
+  nobody labelled, and with `--witness` `completed` those that hold somebody whom RTMDet-nano sees
+  and nobody labelled. `found`: the share of the labelled in a box of the detector's threshold, by
+  its own score and once the pose network has looked, `looked_at`.
   `false_people`: the same in views where nobody is (`benchmarks.person_free`).
 """
 
@@ -75,6 +76,7 @@ from benchmarks.honesty import (
 )
 from benchmarks.person_free import false_people
 from benchmarks.rivals import Eyes, Fitted, Seen, calibration_people, fitted_net, methods
+from benchmarks.rtmdet import RtmDet, Witness, holds_somebody_else
 from tracker import weights
 from tracker.detector import Detector
 from tracker.geometry import box_iou, person_area
@@ -121,6 +123,7 @@ def main(
     seed: int = 0,
     card: bool = False,
     fitted: tuple[str, ...] = (),
+    witness: Path | None = None,
 ) -> None:
     """Measure the networks on labelled pictures.
 
@@ -134,6 +137,7 @@ def main(
         seed: Of the draws, the halves that are told and the bootstrap.
         card: Also write the numbers into the model cards.
         fitted: Pose networks of `surepose fit-sampler`, FILE or FILE=NETWORK.
+        witness: RTMDet-nano (.onnx), which tells who else is in the pictures (`completed`).
     """
     split_data = Split.load(data, split)
     net, finder = PoseNet.load(pose), Detector.load(detector)
@@ -154,7 +158,7 @@ def main(
     result["coverage_grid"] = GRID.tolist()
     result["calibrations"] = {name: method.record() for name, method in trusted.items()}
     result["left_out"] = int((human & astray).sum())
-    result |= in_the_wild(split_data, net, finder)
+    result |= in_the_wild(split_data, net, finder, RtmDet(witness) if witness else None)
     result["false_people"] = false_people(split_data, finder, net)
     show(result)
     if json_path is not None:
@@ -350,7 +354,9 @@ def negative_log_likelihood(person: Label, pose: PoseMixture) -> float:
     )
 
 
-def in_the_wild(split: Split, net: PoseNet, finder: Detector) -> dict[str, Any]:
+def in_the_wild(
+    split: Split, net: PoseNet, finder: Detector, witness: Witness | None = None
+) -> dict[str, Any]:
     """Boxes and keypoints found by ourselves, on pictures with many of their people labelled."""
     names = split["sources"].tolist()
     chosen = split["img_source"] == (names.index("coco") if "coco" in names else -1)
@@ -358,7 +364,7 @@ def in_the_wild(split: Split, net: PoseNet, finder: Detector) -> dict[str, Any]:
         return {"detector": None, "end_to_end": None}
     rows = np.nonzero(chosen[split["person_img"]])[0].tolist()
     people = [label(split, row) for row in rows]
-    boxes, keypoints, both = [], [], []
+    boxes, keypoints, both, somebody_else = [], [], [], []
     for image, frame in pictures(split, np.nonzero(chosen)[0].tolist()):
         found = replace(finder, threshold=0.02)(frame)
         boxes += [_found_box(image, d) for d in found]
@@ -366,7 +372,18 @@ def in_the_wild(split: Split, net: PoseNet, finder: Detector) -> dict[str, Any]:
         poses = net(frame, likely)
         keypoints += [_found_keypoints(guess(image, pose)) for pose in poses]
         both += [_found_box(image, pose.detection) for pose in poses]
-    touching = list(compress(keypoints, at_labelled(people, both)))
+        if witness is not None:
+            labelled = _boxes([p.box for p in people if p.image == image])
+            mine = _boxes([pose.detection.box for pose in poses])
+            somebody_else += holds_somebody_else(mine, labelled, witness(frame.image)).tolist()
+    touching = compress(keypoints, at_labelled(people, both))
+    end_to_end = {
+        **_pose_scores(people, keypoints),
+        "at_labelled": _pose_scores(people, list(touching)),
+    }
+    if witness is not None:
+        counted = compress(keypoints, np.logical_not(somebody_else))
+        end_to_end["completed"] = _pose_scores(people, list(counted))
     return {
         "detector": {
             **_box_scores(people, boxes),
@@ -374,10 +391,7 @@ def in_the_wild(split: Split, net: PoseNet, finder: Detector) -> dict[str, Any]:
             "looked_at": share_found(people, both, finder.threshold),
             "at_labelled": _box_scores(people, list(compress(boxes, at_labelled(people, boxes)))),
         },
-        "end_to_end": {
-            **_keypoint_scores(coco_stats(people, keypoints, "keypoints")),
-            "at_labelled": _keypoint_scores(coco_stats(people, touching, "keypoints")),
-        },
+        "end_to_end": end_to_end,
     }
 
 
@@ -398,6 +412,14 @@ def at_labelled(people: Sequence[Label], found: list[dict[str, Any]]) -> list[bo
 def _box_scores(people: Sequence[Label], boxes: list[dict[str, Any]]) -> dict[str, float]:
     stats = coco_stats(people, boxes, "bbox")
     return {"ap": stats[0], "ap50": stats[1], "ar": stats[8]}
+
+
+def _pose_scores(people: Sequence[Label], poses: list[dict[str, Any]]) -> dict[str, float]:
+    return _keypoint_scores(coco_stats(people, poses, "keypoints"))
+
+
+def _boxes(found: Sequence[np.ndarray]) -> Float[np.ndarray, "N 4"]:
+    return np.array(found, float).reshape(-1, 4)
 
 
 def pictures(split: Split, images: Sequence[int]) -> Iterator[tuple[int, Frame]]:

@@ -9,24 +9,22 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
-import onnxruntime as ort
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 
+from benchmarks.rtmdet import Boxes, RtmDet, session
 from benchmarks.samplers import decode
-from tracker.crops import OUTSIDE, crop_box, image_from_net, warp
-from tracker.detector import Detector, suppress
+from tracker.crops import crop_box, image_from_net, warp
+from tracker.detector import Detector
 from tracker.geometry import Affine, box_around, box_to_aspect
 from tracker.heatmaps import IMAGENET, NcnnHeatmaps
 from tracker.pipeline import PoseTracker
 from tracker.pose import PoseNet
 from tracker.stages import stage
 from tracker.types import Detection, Frame
-
-Boxes = Float[np.ndarray, "N 4"]
 
 
 class Contestant(Protocol):
@@ -66,14 +64,14 @@ class TopDown:
 
     def __init__(self, folder: Path, threads: int) -> None:
         self.name = f"RTMDet-nano + PP-TinyPose, {threads} thread{'s' * (threads > 1)}"
-        self._session = _session(folder / "rtmdet_nano_person_320.onnx", threads)
+        self._detect = RtmDet(folder / "rtmdet_nano_person_320.onnx", threads)
         self._net = NcnnHeatmaps(folder / "tinypose_256x192.param", IMAGENET, threads=threads)
         self._boxes: Boxes = np.zeros((0, 4))
 
     def __call__(self, frame: Frame, boxes: Boxes | None) -> int:
         if boxes is not None:
             with stage("detect"):
-                self._detect(frame)
+                self._detect(frame.image)
             self._boxes = boxes
         poses = [self._look(frame, box) for box in self._boxes]
         self._boxes = np.stack([box_around(xy, 0.1) for xy in poses]) if poses else self._boxes
@@ -86,22 +84,6 @@ class TopDown:
         with stage("pose net"):
             (maps,) = self._net(view[None])
         return image_from_net(crop).points(decode(maps)[0])
-
-    def _detect(self, frame: Frame) -> Boxes:
-        height, width = frame.image.shape[:2]
-        scale = 320 / max(height, width)
-        view = np.full((320, 320, 3), OUTSIDE, np.uint8)
-        size = round(width * scale), round(height * scale)
-        view[: size[1], : size[0]] = cv2.resize(frame.image, size)
-        mean, std = np.array([103.53, 116.28, 123.675]), np.array([57.375, 57.12, 58.395])
-        bgr = ((view[..., ::-1] - mean) / std).astype(np.float32)
-        planes = np.ascontiguousarray(bgr.transpose(2, 0, 1))[None]
-        outputs = self._session.run(None, {self._session.get_inputs()[0].name: planes})
-        box, score = zip(*(_cells(out[0], 320 / out.shape[1]) for out in outputs), strict=True)
-        boxes, scores = np.concatenate(box), np.concatenate(score)
-        good = scores > 0.3
-        kept = suppress(boxes[good].astype(float), scores[good].astype(float), 0.45)
-        return boxes[good][kept] / scale
 
 
 class BlazePose:
@@ -147,7 +129,7 @@ class OneStage:
     name = "yolo26n-pose 640"
 
     def __init__(self, path: Path, threads: int) -> None:
-        self._session = _session(path, threads)
+        self._session = session(path, threads)
 
     def __call__(self, frame: Frame, boxes: Boxes | None) -> int:
         spec = self._session.get_inputs()[0]
@@ -179,24 +161,6 @@ class Places:
         if self.yolo:
             found.append(OneStage(self.yolo, threads))
         return found
-
-
-def _session(path: Path, threads: int) -> Any:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as ours
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def _cells(
-    out: Float32[np.ndarray, "n m 5"], stride: float
-) -> tuple[Float[np.ndarray, "cells 4"], Float[np.ndarray, " cells"]]:
-    """RTMDet's cells (logit, then left, top, right, bottom from the cell) as boxes and scores."""
-    y, x = (i * stride for i in np.indices(out.shape[:2], np.float64))
-    left, top, right, bottom = np.moveaxis(out[..., 1:].astype(np.float64), -1, 0)
-    box = np.stack([x - left, y - top, x + right, y + bottom], axis=-1)
-    score = 1 / (1 + np.exp(-out[..., 0].astype(np.float64)))
-    return box.reshape(-1, 4), score.ravel()
 
 
 def _unit(view: np.ndarray, scale: float, shift: float) -> np.ndarray:

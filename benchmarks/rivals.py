@@ -24,7 +24,7 @@ from tracker.errors import WeightsError
 from tracker.foreign import pose_net
 from tracker.mixture import moments
 from tracker.pose import Calibration, PoseNet
-from tracker.training.data import Split, calibration_rows, honest_labels
+from tracker.training.data import Split, calibration_rows, honest_labels, teacher_points
 from tracker.types import Detection, Frame, Mixture, PoseMixture
 
 HeatmapNet = Callable[[Float32[np.ndarray, "B 3 height width"]], Float32[np.ndarray, "B J h w"]]
@@ -70,6 +70,8 @@ class Eyes:
         """At labelled people of a split, in their labelled boxes; labels as they are stored."""
         box = split["person_box"][rows].astype(np.float64)
         keypoints = split["person_keypoints"][rows].astype(np.float64)
+        score = split["person_teacher"][..., 2:].astype(np.float64)
+        teacher = np.concatenate([teacher_points(split), score], axis=2)
         ours: list[PoseMixture] = []
         others: dict[str, list[PoseMixture]] = {name: [] for name in self.others}
         heatmap = []
@@ -90,7 +92,7 @@ class Eyes:
             keypoints[..., :2],
             keypoints[..., 2] > 0,
             ours,
-            split["person_teacher"][rows].astype(np.float64),
+            teacher[rows],
             np.concatenate(heatmap) if heatmap else None,
             others,
         )

@@ -11,8 +11,12 @@ from scipy.stats import multivariate_normal
 from benchmarks import accuracy
 from benchmarks.accuracy import Guess, Label, honesty, negative_log_likelihood, placement
 from benchmarks.person_free import empty_strip
+from benchmarks.rtmdet import holds_somebody_else
+from tracker.detector import Detector
 from tracker.geometry import person_area
+from tracker.pose import PoseNet
 from tracker.skeleton import COCO17
+from tracker.training.data import Split
 from tracker.training.synthetic import write_split
 from tracker.types import Detection, Mixture, PoseMixture
 
@@ -81,6 +85,17 @@ def test_boxes_beside_everybody_labelled_prove_nothing() -> None:
     assert accuracy.at_labelled(people, found) == [True, True, False, False]
 
 
+def test_whom_the_witness_sees_and_nobody_labelled_is_no_mistake() -> None:
+    labelled = np.array([[0.0, 0, 10, 20]])
+    seen = np.array([[1.0, 0, 11, 20], [50, 0, 60, 20]])  # the labelled one, and somebody else
+    found = np.array([[0.0, 1, 10, 20], [51, 0, 61, 20], [57, 0, 67, 20], [8, 0, 18, 20]])
+    assert holds_somebody_else(found, labelled, seen).tolist() == [False, True, False, False]
+    nobody = np.zeros((0, 4))
+    assert holds_somebody_else(found, nobody, seen).tolist() == [True, True, False, False]
+    assert not holds_somebody_else(found, labelled, nobody).any()
+    assert holds_somebody_else(nobody, labelled, seen).tolist() == []
+
+
 def test_the_largest_strip_beside_everybody_is_empty() -> None:
     people = np.array([[30.0, 10, 50, 90], [40.0, 20, 80, 95]])
     assert empty_strip(people, np.array([200, 100])).tolist() == [80, 0, 200, 100]
@@ -99,3 +114,23 @@ def test_the_command_measures_the_shipped_networks_on_any_packed_folder(tmp_path
     assert record["teacher"]["synthetic"]["pck10"] == 1.0  # rendered people have a perfect one
     assert record["detector"] is None  # no pictures of the source coco
     assert {"command", "machine", "versions"} <= set(record["environment"])
+
+
+def test_people_whom_nobody_labelled_are_left_out_where_a_witness_sees_them(tmp_path: Path) -> None:
+    write_split(tmp_path, "dev", scenes=2, pictures_per_scene=3, height=480, width=640)
+    whole = Split.load(tmp_path, "dev")
+    everybody = whole["person_box"].astype(float)
+    # Every other person is labelled.
+    some = {n: v[::2] for n, v in whole.arrays.items() if n.startswith("person_")}
+    names = {"sources": np.array(["coco"])}
+    split = Split(whole.folder, whole.name, dict(whole.arrays) | some | names)
+    pictures = [whole.decode(i) for i in range(len(whole["img_wh"]))]
+
+    def witness(picture: np.ndarray) -> np.ndarray:
+        shown = next(i for i, p in enumerate(pictures) if (p == picture).all())
+        return everybody[whole["person_img"] == shown]
+
+    net, finder = PoseNet.load("nano", threads=1), Detector.load("nano", threads=1)
+    told = accuracy.in_the_wild(split, net, finder, witness)["end_to_end"]
+    assert told["completed"]["ap"] > told["ap"] > 0
+    assert told["completed"]["ar"] == told["ar"]

@@ -27,7 +27,14 @@ from tracker.training.detector import (
 )
 from tracker.training.pose import PoseSource, collate
 from tracker.training.synthetic import write_split
-from tracker.training.teacher import DenseTeacher, TeacherMaps, believe, peaks, teacher_labels
+from tracker.training.teacher import (
+    FIRST_CELL,
+    DenseTeacher,
+    TeacherMaps,
+    believe,
+    peaks,
+    teacher_labels,
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +58,7 @@ class Middle:
     def __call__(self, crops: np.ndarray) -> np.ndarray:
         self.asked.append(len(crops))
         assert crops.shape[1:] == (256, 192, 3)
-        y, x = np.mgrid[:64, :48] + 0.5
+        y, x = np.mgrid[:64, :48] + FIRST_CELL
         maps = 0.9 * np.exp(-((x - 24) ** 2 + (y - 32) ** 2) / 8)
         return np.broadcast_to(maps, (len(crops), 17, 64, 48)).astype(np.float32)
 
@@ -101,7 +108,7 @@ class Row:
     place = np.column_stack([np.linspace(8, 40, 17), np.linspace(10, 54, 17)])
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
-        y, x = np.mgrid[:64, :48] + 0.5
+        y, x = np.mgrid[:64, :48] + FIRST_CELL
         apart = (x - self.place[:, 0, None, None]) ** 2 + (y - self.place[:, 1, None, None]) ** 2
         return np.broadcast_to(np.exp(-apart / 8), (len(crops), 17, 64, 48)).astype(np.float32)
 

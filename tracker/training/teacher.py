@@ -29,6 +29,12 @@ from tracker.training.data import DataError, Images, PoseLabels, Split, box_labe
 
 LEAST_HEIGHT = 20.0
 """People lower than this show no limbs, px."""
+FIRST_CELL = 0.125
+"""Where the first cell of a teacher's maps stands, cells from the crop's corner.
+
+Top-down networks are trained on bumps around the keypoint's pixel by the stride, so that cell k is
+pixel 4 k, whose middle this is; not the middle of the four pixels that it covers (ADR 0076).
+"""
 
 
 def teacher_labels(split: Split, images: Images, look: HeatmapNet, cache: Path) -> PoseLabels:
@@ -103,7 +109,7 @@ class TeacherMaps:
         height, width = shape
         h, w = map_shape(shape)
         maps = self.maps[row]
-        grid = np.array([0.0, 0.0, maps.shape[1], maps.shape[0]])
+        grid = 0.5 - FIRST_CELL + np.array([0.0, 0.0, maps.shape[1], maps.shape[0]])
         image_from_maps = Affine.between_boxes(grid, self.crop[row])
         cells = Affine.between_boxes(
             np.array([0.0, 0.0, width, height]), np.array([0.0, 0.0, w, h])
@@ -157,7 +163,8 @@ def _ask(
     answers = []
     for view, maps in zip(crop_from_image, heatmaps, strict=True):
         xy, score = peaks(maps)
-        answers.append(np.column_stack([view.inverse().points(cell * xy), score]))
+        place = view.inverse().points(cell * (xy - 0.5 + FIRST_CELL))
+        answers.append(np.column_stack([place, score]))
     return np.stack(answers)
 
 
