@@ -32,6 +32,7 @@ from tracker.training.teacher import (
     DenseTeacher,
     TeacherMaps,
     believe,
+    both_ways,
     peaks,
     teacher_labels,
 )
@@ -102,15 +103,42 @@ def test_labels_land_on_the_picture_and_are_asked_for_once(split: Split, tmp_pat
 
 
 class Row:
-    """Sees the keypoints along a slanted line across the crop, each in its own place."""
+    """Sees the keypoints along two slanted lines, in the mirror, too: each in its own place."""
 
     view = View()
-    place = np.column_stack([np.linspace(8, 40, 17), np.linspace(10, 54, 17)])
+    pair = (np.arange(17) + 1) // 2
+    place = np.column_stack([24 + 2 * pair * np.resize([-1, 1], 17), 10 + 5.5 * pair])
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
         y, x = np.mgrid[:64, :48] + FIRST_CELL
         apart = (x - self.place[:, 0, None, None]) ** 2 + (y - self.place[:, 1, None, None]) ** 2
         return np.broadcast_to(np.exp(-apart / 8), (len(crops), 17, 64, 48)).astype(np.float32)
+
+
+class Dot:
+    """Sees every keypoint at the crop's white pixel, each as surely as it likes."""
+
+    view = View()
+    height = np.linspace(0.5, 0.9, 17)
+
+    def __call__(self, crops: np.ndarray) -> np.ndarray:
+        return np.stack([self._look(crop[..., 0]) for crop in crops]).astype(np.float32)
+
+    def _look(self, crop: np.ndarray) -> np.ndarray:
+        row, column = np.unravel_index(crop.argmax(), crop.shape)
+        y, x = np.mgrid[:64, :48]  # cell k is pixel 4 k
+        bump = np.exp(-((x - column / 4) ** 2 + (y - row / 4) ** 2) / 8)
+        return self.height[:, None, None] * bump
+
+
+@pytest.mark.parametrize(("row", "column"), [(128, 40), (77, 131), (200, 96)])
+def test_in_the_mirror_a_teacher_sees_the_same_place(row: int, column: int) -> None:
+    crop = np.zeros((256, 192, 3), np.uint8)
+    crop[row, column] = 255
+    xy, score = peaks(both_ways(Dot(), crop).transpose(2, 0, 1))
+    np.testing.assert_allclose(4 * (xy - 0.5), np.tile([column, row], (17, 1)), atol=0.3)
+    due = (Dot.height + Dot.height[COCO17.mirror]) / 2
+    np.testing.assert_allclose(score, due, rtol=0.05)
 
 
 def test_a_teachers_maps_follow_the_person_into_every_view(split: Split, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def teacher_labels(split: Split, images: Images, look: HeatmapNet, cache: Path) 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TeacherMaps:
-    """All that a heatmap network sees around each person, looked at once and kept as bytes."""
+    """All that a heatmap network sees around each person and in the mirror, kept as bytes."""
 
     maps: UInt8[np.ndarray, "P h w J"]
     """Heights 0..1 in 255 steps."""
@@ -89,8 +89,8 @@ class TeacherMaps:
             shape = (len(labels), h, w, n_keypoints)
             kept = np.lib.format.open_memmap(part, "w+", np.uint8, shape)
             for row, (image, box) in enumerate(zip(labels.image.tolist(), labels.box, strict=True)):
-                heatmaps = look(_cut(look, images[image], box)[1][None])[0]
-                kept[row] = np.clip(255 * heatmaps.transpose(1, 2, 0) + 0.5, 0, 255)
+                heatmaps = both_ways(look, _cut(look, images[image], box)[1])
+                kept[row] = np.clip(255 * heatmaps + 0.5, 0, 255)
             kept.flush()
             part.rename(path)
         return cls(np.load(path, mmap_mode="r"), crop)
@@ -120,6 +120,17 @@ class TeacherMaps:
         if np.linalg.det(crop_from_image.linear) < 0:
             view = view[..., COCO17.mirror]
         return view.transpose(2, 0, 1).astype(np.float32) / 255
+
+
+def both_ways(look: HeatmapNet, crop: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "h w J"]:
+    """The mean of what a teacher sees in a crop and in its mirror image (the flip test)."""
+    straight, mirrored = look(np.stack([crop, crop[:, ::-1]])).transpose(0, 2, 3, 1)
+    back = np.ascontiguousarray(mirrored[:, ::-1][..., COCO17.mirror])
+    # Mirrored, the first cell stands as far from the other side.
+    aside = Affine(np.eye(2), np.array([1.0 - 2 * FIRST_CELL, 0.0]))
+    h, w = back.shape[:2]
+    back = cv2.warpAffine(back, aside.for_cv2(), (w, h), borderMode=cv2.BORDER_REPLICATE)
+    return (straight + back) / 2
 
 
 def _inside(
