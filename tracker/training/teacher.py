@@ -52,15 +52,13 @@ def teacher_labels(split: Split, images: Images, look: HeatmapNet, cache: Path) 
     image = np.array([index for index, _ in found], np.int64)
     box = np.array([corners for _, corners in found]).reshape(-1, 4)
     digest = hashlib.sha256(image.tobytes() + box.tobytes()).hexdigest()[:12]
-    path = cache / f"teacher-{split.name}-{digest}.npy"
+    path = cache / f"teacher-both-ways-{split.name}-{digest}.npy"
     if not path.is_file():
-        answers = [
-            _ask(look, [images[i] for i in image[at : at + 16].tolist()], box[at : at + 16])
-            for at in range(0, len(image), 16)
-        ]
+        people = zip(image.tolist(), box, strict=True)
+        answers = [_ask(look, images[i], corners) for i, corners in people]
         part = path.with_suffix(".part")
         with part.open("wb") as file:
-            np.save(file, np.concatenate([np.zeros((0, 17, 3)), *answers]))
+            np.save(file, np.array(answers).reshape(-1, len(COCO17), 3))
         part.rename(path)
     return believe(image, box, np.load(path))
 
@@ -80,7 +78,7 @@ class TeacherMaps:
     ) -> "TeacherMaps":
         """Map the file of these people into memory, writing it first if it is not there."""
         digest = hashlib.sha256(labels.image.tobytes() + labels.box.tobytes()).hexdigest()[:12]
-        path = cache / f"maps-{digest}.npy"
+        path = cache / f"maps-both-ways-{digest}.npy"
         crop = np.stack([crop_box(box) for box in labels.box])
         if not path.is_file():
             grey = np.full((1, look.view.height, look.view.width, 3), OUTSIDE, np.uint8)
@@ -165,18 +163,13 @@ def believe(
 
 
 def _ask(
-    look: HeatmapNet, pictures: list[UInt8[np.ndarray, "H W 3"]], box: Float[np.ndarray, "P 4"]
-) -> Float[np.ndarray, "P J 3"]:
-    cut = [_cut(look, picture, corners) for picture, corners in zip(pictures, box, strict=True)]
-    crop_from_image = [view for view, _ in cut]
-    heatmaps = look(np.stack([crop for _, crop in cut]))
-    cell = look.view.height / heatmaps.shape[2]
-    answers = []
-    for view, maps in zip(crop_from_image, heatmaps, strict=True):
-        xy, score = peaks(maps)
-        place = view.inverse().points(cell * (xy - 0.5 + FIRST_CELL))
-        answers.append(np.column_stack([place, score]))
-    return np.stack(answers)
+    look: HeatmapNet, picture: UInt8[np.ndarray, "H W 3"], box: Float[np.ndarray, "4"]
+) -> Float[np.ndarray, "J 3"]:
+    view, crop = _cut(look, picture, box)
+    maps = both_ways(look, crop)
+    xy, score = peaks(maps.transpose(2, 0, 1))
+    cell = look.view.height / len(maps)
+    return np.column_stack([view.inverse().points(cell * (xy - 0.5 + FIRST_CELL)), score])
 
 
 def _cut(
