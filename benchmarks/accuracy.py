@@ -10,8 +10,8 @@ labelled outside of that crop (`tracker.training.data.beside_box`) is left out: 
 Keys of the JSON; below them, a source of pictures or `all`, which is every person of every source:
 
 - `ours`, and `teacher`, the predictions that are stored with the data: `people`, `ap`, `ap50`, `ar`
-  (COCO, by OKS), `pck10` (within a tenth of the box's longer side) of one answer, the hypothesis of
-  the largest expected OKS, which is also its score; for ours also `nll` (below) and of the pose
+  (COCO, by OKS), `pck10` (within a tenth of the box's longer side) of one answer, the pose of the
+  largest expected OKS, which is also its score; for ours also `nll` (below) and of the pose
   that the tracker starts from (hypotheses reduced, then the heaviest) `coverage` (share of
   keypoints inside the 50/90/95/99 % ellipses), `expected_oks` beside `oks` (promised and kept).
 - `methods`: mixtures over poses, judged by `benchmarks.honesty`. `shipped` is the network with the
@@ -22,7 +22,7 @@ Keys of the JSON; below them, a source of pictures or `all`, which is every pers
   torch. With `--fitted`, also what `surepose fit-sampler` made, by the name on its card: FILE of
   our own heatmaps (`--hypotheses 1`: a single Gaussian trained on them), FILE=NETWORK of somebody
   else's. Keys:
-  - `ap`, `ap50`, `ar`, `pck10` of one answer, the hypothesis of the largest expected OKS;
+  - `ap`, `ap50`, `ar`, `pck10` of one answer, the pose of the largest expected OKS;
   - `nll`: nats per keypoint, all labelled keypoints of a person jointly, lengths in OKS fall-offs
     2 σⱼ sqrt(area); `nll_behind_ours`: how much worse than ours with the same form of calibration,
     `mean` and `standard_error` (bootstrap over people);
@@ -273,8 +273,8 @@ def best_guess(person: Label, mixture: Mixture) -> Guess:
 
 
 def answer(mixture: Mixture, area: float) -> tuple[Float[np.ndarray, "J 2"], float]:
-    """The hypothesis of the largest expected OKS, and that OKS."""
-    keypoints = mixture.points(len(COCO17))[best_answer(mixture, area)]
+    """The pose of the largest expected OKS, and that OKS."""
+    keypoints = best_answer(mixture, area)
     return keypoints, float(expected_oks(mixture, area, keypoints).mean())
 
 

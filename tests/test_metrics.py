@@ -218,4 +218,18 @@ def test_one_answer_is_the_pose_on_which_several_agree():
         np.log([0.4, 0.3, 0.3]),
     )
     assert crowd.heaviest == 0
-    assert best_answer(crowd, 3000.0) in (1, 2)
+    best = best_answer(crowd, 3000.0)
+    np.testing.assert_allclose(best, place.reshape(17, 2) + 0.25, atol=0.01)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_other_answer_is_expected_to_be_nearer(seed: int):
+    """Neither a hypothesis, nor one keypoint of each, nor anything beside the answer."""
+    rng = np.random.default_rng(seed)
+    root = rng.normal(0, 3, (6, 34, 34))
+    mean = rng.normal(0, 8, (6, 34)) + rng.uniform(0, 60, 34)
+    pose = Mixture(mean, root @ root.mT / 34 + np.eye(34), np.log(rng.dirichlet(np.ones(6))))
+    best = best_answer(pose, 3000.0, steps=200)
+    promised = expected_oks(pose, 3000.0, best)
+    for other in (*pose.points(17), *(best + rng.normal(0, s, (17, 2)) for s in (0.01, 0.1, 1.0))):
+        assert (promised >= expected_oks(pose, 3000.0, other) - 1e-4).all()
