@@ -50,7 +50,7 @@ Keys of the JSON; below them, a source of pictures or `all`, which is every pers
   `false_people`: the same in views where nobody is (`benchmarks.person_free`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
@@ -59,7 +59,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 from faster_coco_eval import COCO, COCOeval_faster
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from rich.console import Console
 from rich.progress import track as progress
 from rich.table import Column, Table
@@ -76,7 +76,7 @@ from benchmarks.honesty import (
 )
 from benchmarks.person_free import false_people
 from benchmarks.rivals import Eyes, Fitted, Seen, calibration_people, fitted_net, methods
-from benchmarks.rtmdet import RtmDet, Witness, holds_somebody_else
+from benchmarks.rtmdet import Boxes, RtmDet
 from tracker import weights
 from tracker.detector import Detector
 from tracker.geometry import box_iou, person_area
@@ -87,6 +87,8 @@ from tracker.skeleton import COCO17
 from tracker.training.data import HUMAN, Split, beside_box
 from tracker.types import Detection, Frame, Mixture, PoseMixture
 
+Witness = Callable[[UInt8[np.ndarray, "H W 3"]], Boxes]
+"""Tells whoever is in an RGB picture, labelled or not, image px."""
 TAILS = 3
 """Factors of the scale mixture: a fourth gains a thousandth of a nat."""
 
@@ -409,6 +411,18 @@ def at_labelled(people: Sequence[Label], found: list[dict[str, Any]]) -> list[bo
     return touching
 
 
+def holds_somebody_else(found: Boxes, labelled: Boxes, seen: Boxes) -> Bool[np.ndarray, " N"]:
+    """(N,) which boxes hold somebody whom the witness sees and nobody labelled.
+
+    Whoever is labelled is nobody else: neither may the witness's box overlap a labelled one by
+    half, nor ours; ours must overlap the witness's by half.
+    """
+    others = seen[box_iou(seen, labelled).max(axis=1, initial=0.0) < 0.5]
+    there = box_iou(found, others).max(axis=1, initial=0.0) > 0.5
+    mine = box_iou(found, labelled).max(axis=1, initial=0.0) > 0.5
+    return np.asarray(there & ~mine)
+
+
 def _box_scores(people: Sequence[Label], boxes: list[dict[str, Any]]) -> dict[str, float]:
     stats = coco_stats(people, boxes, "bbox")
     return {"ap": stats[0], "ap50": stats[1], "ar": stats[8]}
@@ -418,7 +432,7 @@ def _pose_scores(people: Sequence[Label], poses: list[dict[str, Any]]) -> dict[s
     return _keypoint_scores(coco_stats(people, poses, "keypoints"))
 
 
-def _boxes(found: Sequence[np.ndarray]) -> Float[np.ndarray, "N 4"]:
+def _boxes(found: Sequence[np.ndarray]) -> Boxes:
     return np.array(found, float).reshape(-1, 4)
 
 

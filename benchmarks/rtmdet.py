@@ -1,6 +1,5 @@
-"""RTMDet-nano for people as rtmlib runs it: a peer of our detector, and a witness of its finds."""
+"""RTMDet-nano for people, as rtmlib runs it."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,8 @@ from scipy.special import expit
 
 from tracker.crops import OUTSIDE
 from tracker.detector import suppress
-from tracker.geometry import box_iou
 
 Boxes = Float[np.ndarray, "N 4"]
-Witness = Callable[[UInt8[np.ndarray, "H W 3"]], Boxes]
-"""Tells whoever is in an RGB picture, labelled or not, image px."""
 
 
 class RtmDet:
@@ -61,15 +57,3 @@ def _cells(
     left, top, right, bottom = np.moveaxis(out[..., 1:].astype(np.float64), -1, 0)
     box = np.stack([x - left, y - top, x + right, y + bottom], axis=-1)
     return box.reshape(-1, 4), expit(out[..., 0].astype(np.float64)).ravel()
-
-
-def holds_somebody_else(found: Boxes, labelled: Boxes, seen: Boxes) -> np.ndarray:
-    """(N,) which boxes hold somebody whom the witness sees and nobody labelled.
-
-    Whoever is labelled is nobody else: neither may the witness's box overlap a labelled one by
-    half, nor ours; ours must overlap the witness's by half.
-    """
-    others = seen[box_iou(seen, labelled).max(axis=1, initial=0.0) < 0.5]
-    there = box_iou(found, others).max(axis=1, initial=0.0) > 0.5
-    mine = box_iou(found, labelled).max(axis=1, initial=0.0) > 0.5
-    return np.asarray(there & ~mine)

@@ -9,9 +9,15 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from benchmarks import accuracy
-from benchmarks.accuracy import Guess, Label, honesty, negative_log_likelihood, placement
+from benchmarks.accuracy import (
+    Guess,
+    Label,
+    holds_somebody_else,
+    honesty,
+    negative_log_likelihood,
+    placement,
+)
 from benchmarks.person_free import empty_strip
-from benchmarks.rtmdet import holds_somebody_else
 from tracker.detector import Detector
 from tracker.geometry import person_area
 from tracker.pose import PoseNet
