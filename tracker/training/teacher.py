@@ -30,10 +30,10 @@ from tracker.training.data import DataError, Images, PoseLabels, Split, box_labe
 LEAST_HEIGHT = 20.0
 """People lower than this show no limbs, px."""
 FIRST_CELL = 0.125
-"""Where the first cell of a teacher's maps stands, cells from the crop's corner.
+"""Where the first cell of a teacher's maps stands, cells of stride 4 from the crop's corner.
 
-Top-down networks are trained on bumps around the keypoint's pixel by the stride, so that cell k is
-pixel 4 k, whose middle this is; not the middle of the four pixels that it covers (ADR 0076).
+PP-TinyPose is trained on bumps around the keypoint's pixel by the stride, so that cell k is pixel
+4 k, whose middle this is; not the middle of the four pixels that it covers (ADR 0076).
 """
 
 
