@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 
 from tracker import triangular
+from tracker.geometry import centre as centre_of
 from tracker.geometry import person_area
 from tracker.hypotheses import People
 from tracker.motion import BodyMotion
@@ -192,7 +193,7 @@ def _centres(
 ) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 2 2"]]:
     """Mean and spread of the mean of all keypoints, as if they all erred together."""
     rows, B, d = mean.shape
-    points = mean.reshape(rows, -1, 2).mean(axis=1)
+    points = centre_of(mean.reshape(rows, -1, 2))
     blocks = cov.reshape(rows, B, d // 2, 2, d // 2, 2)
     alone = np.einsum("rbjxjy->rxy", blocks) * (2 / (B * d))
     if owner[-1] + 1 == rows:

@@ -68,7 +68,7 @@ ELLIPSE = -2 * log(1 - 0.95)
 def together(views: Sequence[Consistency]) -> Consistency:
     """The mean of single views."""
     told = [(view.nis, view.autocorrelation, view.coverage) for view in views]
-    nis, autocorrelation, coverage = np.array(told).mean(axis=0).tolist()
+    nis, autocorrelation, coverage = (sum(v) / len(views) for v in zip(*told, strict=True))
     return Consistency(nis, autocorrelation, coverage, len(views))
 
 

@@ -87,6 +87,19 @@ def box_around(xy: Float[np.ndarray, "J 2"], margin: float = 0.1) -> Float[np.nd
     return np.concatenate([low - grow, high + grow])
 
 
+def shifted(
+    box: Float[np.ndarray, "*#batch 4"], by: Float[np.ndarray, "*#batch 2"]
+) -> Float[np.ndarray, "*batch 4"]:
+    """Boxes, moved."""
+    return box + np.concatenate([by, by], axis=-1)
+
+
+def centre(xy: Float[np.ndarray, "*batch J 2"]) -> Float[np.ndarray, "*batch 2"]:
+    """The mean of some points."""
+    # ndarray.mean takes twice as long for so few.
+    return np.einsum("...jx->...x", xy) / xy.shape[-2]
+
+
 def person_area(box: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch"]:
     """Inside the outline of whom a box holds, px²: about half of it. OKS is measured with it."""
     return np.asarray(0.5 * (box[..., 2:] - box[..., :2]).prod(axis=-1))
@@ -103,7 +116,8 @@ def box_iou(a: Float[np.ndarray, "n 4"], b: Float[np.ndarray, "m 4"]) -> Float[n
 
 def overlapping(box: Float[np.ndarray, "n 4"]) -> Bool[np.ndarray, "n n"]:
     """Which boxes have some area in common."""
-    begins_before = (box[:, None, :2] < box[None, :, 2:]).all(axis=-1)
+    x0, y0, x1, y1 = box.T
+    begins_before = (x0[:, None] < x1) & (y0[:, None] < y1)
     return np.asarray(begins_before & begins_before.T)
 
 

@@ -84,11 +84,10 @@ class People:
 
     def keypoints(self, parts: Parts) -> Float[np.ndarray, "T J 2"]:
         """The heaviest hypothesis of each person, px."""
-        heaviest = np.arange(self.count)
+        position = self.mean[..., : self.error.shape[-1]]
         if len(self.owner) > self.count:
             order = np.lexsort((-self.log_weight, self.owner))
-            heaviest = order[np.searchsorted(self.owner, heaviest)]
-        position = self.mean[heaviest, :, : self.error.shape[-1]]
+            position = position[order[np.searchsorted(self.owner, np.arange(self.count))]]
         return parts.whole_vector(position).reshape(self.count, -1, 2)
 
     def states(self, parts: Parts) -> list[tuple[Mixture, LastErrors]]:
@@ -324,7 +323,7 @@ def update(
     innovation = scores.innovation.rows(good)
     pull = kalman.pull(cross, innovation)
     mean[inside] += (pull.mT @ innovation.whitened[..., None])[..., 0]
-    cov[inside] -= pull.mT @ pull
+    cov[inside] -= triangular.gram(pull)
     error[inside] = z.mean[k] - mean[inside, :, :d]
     size, doubt = z.size[k], scores.doubt[good]
     doubted = doubt.any(axis=(1, 2))

@@ -32,7 +32,7 @@ class Innovation:
     @property
     def nis(self) -> Float[np.ndarray, "*batch"]:
         """Normalised innovation squared, dᵀ S⁻¹ d."""
-        return np.asarray(np.square(self.whitened).sum(axis=-1))
+        return np.asarray(np.vecdot(self.whitened, self.whitened))
 
     @property
     def log_likelihood(self) -> Float[np.ndarray, "*batch"]:
@@ -123,7 +123,7 @@ def update(
     Without memory, cross = cov(x, z) is the columns of P that belong to the positions.
     """
     G = pull(cross, innovation)
-    return mean + (G.mT @ innovation.whitened[..., None])[..., 0], cov - G.mT @ G
+    return mean + (G.mT @ innovation.whitened[..., None])[..., 0], cov - triangular.gram(G)
 
 
 def pull(

@@ -80,7 +80,7 @@ def distances(mixture: Mixture) -> Float[np.ndarray, "*batch K K"]:
     mean_cov = (weight[..., None, :] @ cov).reshape(*batch, D, D)
     offset = mixture.mean - mixture.mean[..., :1, :]
     white = triangular.solve(triangular.cholesky(mean_cov), offset.mT)
-    product = white.mT @ white  # (*batch, K, K)
+    product = triangular.gram(white)  # (*batch, K, K)
     own = product.diagonal(0, -2, -1)
     squared = own[..., :, None] + own[..., None, :] - 2 * product
     return np.maximum(squared, 0.0) / D
@@ -164,7 +164,7 @@ def condition(
     return normalise(
         Mixture(
             mixture.mean[:, rest] + (half.mT @ white)[..., 0],
-            mixture.cov[:, rest[:, None], rest] - half.mT @ half,
+            mixture.cov[:, rest[:, None], rest] - triangular.gram(half),
             mixture.log_weight + _log_normal(offset, known.cov),
         )
     )

@@ -78,6 +78,5 @@ class Planar(NamedTuple):
 
 def planar(cov: Float[np.ndarray, "*batch d d"]) -> Planar:
     """Views, no copies."""
-    variance = np.diagonal(cov, axis1=-2, axis2=-1)
-    beside = np.diagonal(cov, offset=1, axis1=-2, axis2=-1)
+    variance, beside = cov.diagonal(0, -2, -1), cov.diagonal(1, -2, -1)
     return Planar(variance[..., ::2], beside[..., ::2], variance[..., 1::2])

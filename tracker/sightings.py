@@ -97,9 +97,10 @@ def person_box(
     """The box that a detector would draw around a person with these keypoints."""
     seen = visible >= LEAST_VISIBLE
     # Keypoints out of sight, say behind a desk, would draw the box after them.
-    shown = (seen | (seen.sum(axis=-1, keepdims=True) < 3))[..., None]
-    low = keypoints.min(axis=-2, where=shown, initial=np.inf)
-    high = keypoints.max(axis=-2, where=shown, initial=-np.inf)
+    shown = (seen | (seen.sum(axis=-1, keepdims=True) < 3))[..., None, :]
+    xy = np.ascontiguousarray(keypoints.mT)
+    low = np.where(shown, xy, np.inf).min(axis=-1)
+    high = np.where(shown, xy, -np.inf).max(axis=-1)
     box = np.concatenate([low, high], axis=-1)
     return box + BOX_MARGIN * body_height(box)[..., None]
 

@@ -27,7 +27,7 @@ from tracker.association import (
 from tracker.consistency import NOTHING_SEEN, Consistency, look, together
 from tracker.doubles import Doubles
 from tracker.errors import PoseError
-from tracker.geometry import Affine, box_iou
+from tracker.geometry import Affine, box_iou, centre, shifted
 from tracker.hypotheses import People, ReductionConfig, Scores
 from tracker.life import CONFIRMED, LOST, TENTATIVE, LifeConfig, reported, seniority
 from tracker.motion import BodyMotion, MotionConfig, body_height, livelier
@@ -179,7 +179,7 @@ class MultiTracker:
         """
         self._check_ahead(time)
         return tuple(
-            Detection(track.box + self._drift(track, time), track.existence, track.id)
+            Detection(shifted(track.box, self._drift(track, time)), track.existence, track.id)
             for track in self._tracks
             if track.time - track.last_seen <= self.config.life.looked_for
         )
@@ -239,8 +239,8 @@ class MultiTracker:
             keep_last=self.config.lag > 0,
         )
         keypoints = people.keypoints(self._parts)
-        shift = (keypoints - was.keypoints(self._parts)).mean(axis=1)
-        return _Expected(tracks, people, keypoints, box + np.tile(shift, 2), time)
+        shift = centre(keypoints - was.keypoints(self._parts))
+        return _Expected(tracks, people, keypoints, shifted(box, shift), time)
 
     def _together(self, tracks: Sequence[Track]) -> People:
         """The states of all as one batch: the last update's, if nothing has happened since."""
@@ -251,13 +251,13 @@ class MultiTracker:
                 return people
         return hypotheses.gather([(track.state, track.errors) for track in tracks], self._parts)
 
-    def _drift(self, track: Track, time: float) -> Float[np.ndarray, "4"]:
+    def _drift(self, track: Track, time: float) -> Float[np.ndarray, "2"]:
         """How far a box goes until some time: as far as the mean of the keypoints."""
         dt = time - track.time
         if track.last_seen != track.time:
             relaxation = self.config.motion.drift_time
             dt = -relaxation * np.expm1(-dt / relaxation)
-        return np.tile(dt * track.velocity.mean(axis=0), 2)
+        return dt * centre(track.velocity)
 
     def _associate(
         self, before: _Expected, seen: Sightings | None, dt: float
@@ -376,8 +376,8 @@ class MultiTracker:
         visible = np.array([track.visible for track in tracks])
         new_share = 1 - 0.5 ** (age / life.visible_half_life)
         visible = visible + new_share[:, None] * (seen.visible[n] - visible)
-        shift = np.tile((keypoints - before.keypoints[t]).mean(axis=1), 2)
-        box = seen_box(before.box[t] + shift, keypoints, visible, found)
+        box = shifted(before.box[t], centre(keypoints - before.keypoints[t]))
+        box = seen_box(box, keypoints, visible, found)
         followed = []
         states, lasting = after.states(self._parts), self._lasting(seen.measurements, n)
         if not self.config.lag:

@@ -15,9 +15,9 @@ def cholesky(S: Float[np.ndarray, "*batch d d"]) -> Float[np.ndarray, "*batch d 
     if S.shape[-1] != 2:
         return np.linalg.cholesky(S)
     L = np.zeros(S.shape)
-    L[..., 0, 0] = np.sqrt(S[..., 0, 0])
-    L[..., 1, 0] = S[..., 1, 0] / L[..., 0, 0]
-    L[..., 1, 1] = np.sqrt(S[..., 1, 1] - L[..., 1, 0] ** 2)
+    L[..., 0, 0] = x = np.sqrt(S[..., 0, 0])
+    L[..., 1, 0] = xy = S[..., 1, 0] / x
+    L[..., 1, 1] = np.sqrt(S[..., 1, 1] - xy**2)
     return L
 
 
@@ -57,4 +57,12 @@ def whiten(
 
 def log_det(L: Float[np.ndarray, "*batch d d"]) -> Float[np.ndarray, "*batch"]:
     """Of S, from L: log |S|."""
+    if L.shape[-1] == 2:
+        return np.asarray(2 * np.log(L[..., 0, 0] * L[..., 1, 1]))
     return np.asarray(2 * np.log(L.diagonal(0, -2, -1)).sum(axis=-1))
+
+
+def gram(x: Float[np.ndarray, "*batch d n"]) -> Float[np.ndarray, "*batch n n"]:
+    """xᵀx."""
+    # Of an array with itself NumPy mirrors one half of the product, which costs as much again.
+    return x.copy().mT @ x
