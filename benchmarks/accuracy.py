@@ -50,16 +50,13 @@ Keys of the JSON; below them, a source of pictures or `all`, which is every pers
   `false_people`: the same in views where nobody is (`benchmarks.person_free`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import compress
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import tyro
-from faster_coco_eval import COCO, COCOeval_faster
-from jaxtyping import Bool, Float, UInt8
 from rich.console import Console
 from rich.progress import track as progress
 from rich.table import Column, Table
@@ -74,45 +71,20 @@ from benchmarks.honesty import (
     nll_difference,
     summary,
 )
+from benchmarks.labelled import Guess, Label, answer, guess, honesty, label, placement, sources
 from benchmarks.person_free import false_people
 from benchmarks.rivals import Eyes, Fitted, Seen, calibration_people, fitted_net, methods
-from benchmarks.rtmdet import Boxes, RtmDet
+from benchmarks.rtmdet import RtmDet
+from benchmarks.wild import in_the_wild
 from tracker import weights
 from tracker.detector import Detector
-from tracker.geometry import box_iou, person_area
-from tracker.metrics import best_answer, coverage, expected_oks, squared_mahalanobis
-from tracker.mixture import log_density, marginal, reduce_hypotheses
+from tracker.geometry import person_area
 from tracker.pose import PoseNet
-from tracker.skeleton import COCO17
 from tracker.training.data import HUMAN, Split, beside_box
-from tracker.types import Detection, Frame, Mixture, PoseMixture
+from tracker.types import Detection, Frame, Mixture
 
-Witness = Callable[[UInt8[np.ndarray, "H W 3"]], Boxes]
-"""Tells whoever is in an RGB picture, labelled or not, image px."""
 TAILS = 3
 """Factors of the scale mixture: a fourth gains a thousandth of a nat."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Label:
-    """What humans said of one person."""
-
-    image: int
-    box: Float[np.ndarray, "4"]
-    area: float
-    """px², as COCO counts it: inside the outline."""
-    crowd: bool
-    keypoints: Float[np.ndarray, "J 2"]
-    labelled: Bool[np.ndarray, " J"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Guess:
-    """What a network said of somebody."""
-
-    image: int
-    keypoints: Float[np.ndarray, "J 2"]
-    score: float
 
 
 def main(
@@ -274,252 +246,6 @@ def best_guess(person: Label, mixture: Mixture) -> Guess:
     return Guess(person.image, *answer(mixture, float(person_area(person.box))))
 
 
-def answer(mixture: Mixture, area: float) -> tuple[Float[np.ndarray, "J 2"], float]:
-    """The pose of the largest expected OKS, and that OKS."""
-    keypoints = best_answer(mixture, area)
-    return keypoints, float(expected_oks(mixture, area, keypoints).mean())
-
-
-def label(split: Split, row: int) -> Label:
-    """One person of the index."""
-    box = split["person_box"][row].astype(np.float64)
-    return Label(
-        int(split["person_img"][row]),
-        box,
-        float(split["person_area"][row]) or float(person_area(box)),
-        bool(split["person_crowd"][row]),
-        split["person_keypoints"][row, :, :2].astype(np.float64),
-        split["person_keypoints"][row, :, 2] > 0,
-    )
-
-
-def sources(split: Split, labels: Sequence[Label]) -> dict[str, list[int]]:
-    """The labels of each source of pictures by position, and all."""
-    source = split["img_source"]
-    names = {str(name): k for k, name in enumerate(split["sources"])}
-    chosen = {
-        name: [i for i, person in enumerate(labels) if source[person.image] == k]
-        for name, k in names.items()
-    }
-    return {name: mine for name, mine in chosen.items() if mine} | {"all": list(range(len(labels)))}
-
-
-def guess(image: int, pose: PoseMixture) -> Guess:
-    """The network's answer; its score is what it promises, times that of the box."""
-    keypoints, promised = answer(pose.mixture, float(person_area(pose.detection.box)))
-    return Guess(image, keypoints, pose.detection.score * promised)
-
-
-def reported(pose: PoseMixture) -> PoseMixture:
-    """As the tracker sees it: near hypotheses made one."""
-    return replace(pose, mixture=reduce_hypotheses(pose.mixture))
-
-
-def placement(people: Sequence[Label], guesses: Sequence[Guess]) -> dict[str, Any]:
-    """AP and PCK of one guess per person."""
-    hits = [
-        np.linalg.norm(p.keypoints - g.keypoints, axis=1)[p.labelled]
-        < 0.1 * (p.box[2:] - p.box[:2]).max()
-        for p, g in zip(people, guesses, strict=True)
-    ]
-    stats = coco_stats(people, [_found_keypoints(g) for g in guesses], "keypoints")
-    pck = float(np.concatenate(hits).mean())
-    return {"people": len(people), **_keypoint_scores(stats), "pck10": pck}
-
-
-def honesty(people: Sequence[Label], poses: Sequence[PoseMixture]) -> dict[str, Any]:
-    """Whether the error bars hold the truth."""
-    nees, promised, kept, nll = [], [], [], []
-    for person, pose in zip(people, poses, strict=True):
-        seen, few = person.labelled, reported(pose)
-        error = (person.keypoints - few.keypoints)[seen]
-        nees.append(squared_mahalanobis(error, few.keypoint_cov[seen]))
-        promised.append(expected_oks(few.mixture, person.area)[seen])
-        kept.append(COCO17.oks(few.keypoints, person.keypoints, np.array(person.area))[seen])
-        nll.append(negative_log_likelihood(person, pose))
-    squared = np.concatenate(nees)
-    return {
-        "nll": float(np.sum(nll) / len(squared)),
-        "coverage": {f"{level:.0%}": coverage(squared, level) for level in LEVELS},
-        "expected_oks": float(np.concatenate(promised).mean()),
-        "oks": float(np.concatenate(kept).mean()),
-    }
-
-
-def negative_log_likelihood(person: Label, pose: PoseMixture) -> float:
-    """Nats of all labelled keypoints together, in units of the OKS fall-off."""
-    index = np.repeat(person.labelled, 2).nonzero()[0]
-    truth = person.keypoints.ravel()[index]
-    falloff = COCO17.falloff(np.array(person.area))[person.labelled]
-    return -float(log_density(marginal(pose.mixture, index), truth)) - 2 * float(
-        np.log(falloff).sum()
-    )
-
-
-def in_the_wild(
-    split: Split, net: PoseNet, finder: Detector, witness: Witness | None = None
-) -> dict[str, Any]:
-    """Boxes and keypoints found by ourselves, on pictures with many of their people labelled."""
-    names = split["sources"].tolist()
-    chosen = split["img_source"] == (names.index("coco") if "coco" in names else -1)
-    if not chosen.any():
-        return {"detector": None, "end_to_end": None}
-    rows = np.nonzero(chosen[split["person_img"]])[0].tolist()
-    people = [label(split, row) for row in rows]
-    boxes, keypoints, both, somebody_else = [], [], [], []
-    for image, frame in pictures(split, np.nonzero(chosen)[0].tolist()):
-        found = replace(finder, threshold=0.02)(frame)
-        boxes += [_found_box(image, d) for d in found]
-        likely = [d for d in found if d.score > 0.1]
-        poses = net(frame, likely)
-        keypoints += [_found_keypoints(guess(image, pose)) for pose in poses]
-        both += [_found_box(image, pose.detection) for pose in poses]
-        if witness is not None:
-            labelled = _boxes([p.box for p in people if p.image == image])
-            mine = _boxes([pose.detection.box for pose in poses])
-            somebody_else += holds_somebody_else(mine, labelled, witness(frame.image)).tolist()
-    touching = compress(keypoints, at_labelled(people, both))
-    end_to_end = {
-        **_pose_scores(people, keypoints),
-        "at_labelled": _pose_scores(people, list(touching)),
-    }
-    if witness is not None:
-        counted = compress(keypoints, np.logical_not(somebody_else))
-        end_to_end["completed"] = _pose_scores(people, list(counted))
-    return {
-        "detector": {
-            **_box_scores(people, boxes),
-            "found": share_found(people, boxes, finder.threshold),
-            "looked_at": share_found(people, both, finder.threshold),
-            "at_labelled": _box_scores(people, list(compress(boxes, at_labelled(people, boxes)))),
-        },
-        "end_to_end": end_to_end,
-    }
-
-
-def at_labelled(people: Sequence[Label], found: list[dict[str, Any]]) -> list[bool]:
-    """Which boxes touch that of anybody labelled; of the others nobody knows what they hold."""
-    labelled: dict[int, list[list[float]]] = {}
-    for person in people:
-        labelled.setdefault(person.image, []).append(person.box.tolist())
-    touching = []
-    for box in found:
-        x, y, w, h = box["bbox"]
-        beside = np.array(labelled.get(box["image_id"], []), float).reshape(-1, 4)
-        overlap = box_iou(np.array([[x, y, x + w, y + h]], float), beside)
-        touching.append(bool(overlap.max(initial=0.0) > 0))
-    return touching
-
-
-def holds_somebody_else(found: Boxes, labelled: Boxes, seen: Boxes) -> Bool[np.ndarray, " N"]:
-    """(N,) which boxes hold somebody whom the witness sees and nobody labelled.
-
-    Whoever is labelled is nobody else: neither may the witness's box overlap a labelled one by
-    half, nor ours; ours must overlap the witness's by half.
-    """
-    others = seen[box_iou(seen, labelled).max(axis=1, initial=0.0) < 0.5]
-    there = box_iou(found, others).max(axis=1, initial=0.0) > 0.5
-    mine = box_iou(found, labelled).max(axis=1, initial=0.0) > 0.5
-    return np.asarray(there & ~mine)
-
-
-def _box_scores(people: Sequence[Label], boxes: list[dict[str, Any]]) -> dict[str, float]:
-    stats = coco_stats(people, boxes, "bbox")
-    return {"ap": stats[0], "ap50": stats[1], "ar": stats[8]}
-
-
-def _pose_scores(people: Sequence[Label], poses: list[dict[str, Any]]) -> dict[str, float]:
-    return _keypoint_scores(coco_stats(people, poses, "keypoints"))
-
-
-def _boxes(found: Sequence[np.ndarray]) -> Boxes:
-    return np.array(found, float).reshape(-1, 4)
-
-
-def pictures(split: Split, images: Sequence[int]) -> Iterator[tuple[int, Frame]]:
-    for image in progress(images, "pictures", transient=True):
-        yield image, Frame(split.decode(image), 0, 0.0)
-
-
-def coco_stats(people: Sequence[Label], found: list[dict[str, Any]], kind: str) -> list[float]:
-    """Run the COCO protocol; the numbers of its summary."""
-    truth = [
-        {
-            "id": i + 1,
-            "image_id": p.image,
-            "category_id": 1,
-            "keypoints": _triples(p.keypoints, 2 * p.labelled),
-            "num_keypoints": int(p.labelled.sum()),
-            "area": p.area,
-            "bbox": _xywh(p.box),
-            "iscrowd": int(p.crowd),
-        }
-        for i, p in enumerate(people)
-    ]
-    if not found:
-        return [0.0] * 12
-    images = sorted({p.image for p in people} | {f["image_id"] for f in found})
-    gt = COCO(
-        {
-            "images": [{"id": i} for i in images],
-            "annotations": truth,
-            "categories": [
-                {"id": 1, "name": "person", "keypoints": list(COCO17.keypoint_names)},
-            ],
-        }
-    )
-    evaluation = COCOeval_faster(gt, gt.loadRes(found), kind, print_function=lambda *_: None)
-    evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summarize()
-    return [float(v) for v in evaluation.stats]
-
-
-def share_found(people: Sequence[Label], found: list[dict[str, Any]], threshold: float) -> float:
-    """The share of people, crowds left out, whose box some sure enough one overlaps by half."""
-    sure: dict[int, list[list[float]]] = {}
-    for box in found:
-        if box["score"] >= threshold:
-            x, y, w, h = box["bbox"]
-            sure.setdefault(box["image_id"], []).append([x, y, x + w, y + h])
-    counted = [p for p in people if not p.crowd]
-    overlap = [
-        box_iou(p.box[None], np.array(sure.get(p.image, [])).reshape(-1, 4)).max(initial=0.0)
-        for p in counted
-    ]
-    return float(np.mean(np.array(overlap) > 0.5))
-
-
-def _found_box(image: int, found: Detection) -> dict[str, Any]:
-    return {
-        "image_id": image,
-        "category_id": 1,
-        "bbox": _xywh(found.box),
-        "score": found.score,
-    }
-
-
-def _found_keypoints(found: Guess) -> dict[str, Any]:
-    return {
-        "image_id": found.image,
-        "category_id": 1,
-        "keypoints": _triples(found.keypoints, np.ones(len(found.keypoints))),
-        "score": found.score,
-    }
-
-
-def _keypoint_scores(stats: Sequence[float]) -> dict[str, float]:
-    return {"ap": stats[0], "ap50": stats[1], "ar": stats[5]}
-
-
-def _xywh(box: Float[np.ndarray, "4"]) -> list[float]:
-    return [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()]
-
-
-def _triples(xy: Float[np.ndarray, "J 2"], flag: np.ndarray) -> list[float]:
-    return np.column_stack([xy, flag]).ravel().tolist()
-
-
 def show(result: dict[str, Any]) -> None:
     """Print the tables."""
     console = Console(width=140)
@@ -542,8 +268,8 @@ def honesty_table(source: str, methods: dict[str, Any]) -> Table:
     """One line for each method."""
     columns = ("NLL", "behind ours", "pose", "keypoint", "ECE", "energy", "TAC", "control", "AUSE")
     table = Table(Column(source, no_wrap=True), "AP", *columns)
-    for name, sources in methods.items():
-        row = sources[source]
+    for name, by_source in methods.items():
+        row = by_source[source]
         behind = row["nll_behind_ours"]
         table.add_row(
             name,

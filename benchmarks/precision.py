@@ -24,8 +24,9 @@ from rich.console import Console
 from rich.progress import track as progress
 from rich.table import Table
 
-from benchmarks.accuracy import guess, honesty, in_the_wild, label, placement
 from benchmarks.environment import environment, store
+from benchmarks.labelled import guess, honesty, label, placement
+from benchmarks.wild import in_the_wild
 from engines.errors import DeviceError
 from engines.quantise import ranges
 from tracker import weights

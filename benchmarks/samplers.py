@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.progress import track as progress
 from rich.table import Table
 
-from benchmarks.accuracy import Guess, guess, honesty, label, placement, sources
 from benchmarks.environment import environment, store
 from benchmarks.honesty import LEVELS
+from benchmarks.labelled import Guess, guess, honesty, label, placement, sources
 from tracker import foreign
 from tracker.crops import crop_box, cut, image_from_net
 from tracker.heatmaps import HeatmapNet

@@ -4,20 +4,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+import graphs
 import numpy as np
 import pytest
+from onnx import helper
 from scipy.stats import multivariate_normal
 
 from benchmarks import accuracy
-from benchmarks.accuracy import (
+from benchmarks.labelled import (
     Guess,
     Label,
-    holds_somebody_else,
     honesty,
     negative_log_likelihood,
     placement,
 )
 from benchmarks.person_free import empty_strip
+from benchmarks.rtmdet import RtmDet
+from benchmarks.wild import at_labelled, holds_somebody_else, in_the_wild
 from tracker.detector import Detector
 from tracker.geometry import person_area
 from tracker.pose import PoseNet
@@ -88,7 +91,7 @@ def test_boxes_beside_everybody_labelled_prove_nothing() -> None:
         box(1, 40, 10, 50, 40),
         box(3, 0, 0, 9, 9),
     ]
-    assert accuracy.at_labelled(people, found) == [True, True, False, False]
+    assert at_labelled(people, found) == [True, True, False, False]
 
 
 def test_whom_the_witness_sees_and_nobody_labelled_is_no_mistake() -> None:
@@ -100,6 +103,24 @@ def test_whom_the_witness_sees_and_nobody_labelled_is_no_mistake() -> None:
     assert holds_somebody_else(found, nobody, seen).tolist() == [True, True, False, False]
     assert not holds_somebody_else(found, labelled, nobody).any()
     assert holds_somebody_else(nobody, labelled, seen).tolist() == []
+
+
+def test_rtmdets_cells_become_boxes_of_the_picture(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("MaxPool", ["x"], ["most"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("ReduceMean", ["most", "colours"], ["light"], keepdims=1),
+        helper.make_node("Sub", ["light", "two"], ["map"]),  # more than the grey margin has
+        helper.make_node("Transpose", ["map"], ["logit"], perm=[0, 2, 3, 1]),
+        helper.make_node("Concat", ["logit", "sides"], ["y"], axis=3),
+    ]
+    sides = np.broadcast_to(np.array([8, 16, 24, 32], np.float32), (1, 40, 40, 4))
+    inputs, outputs = {"x": [1, 3, 320, 320]}, {"y": [1, 40, 40, 5]}
+    constants = {"colours": np.array([1]), "two": np.float32([2]), "sides": sides.copy()}
+    path = graphs.write(tmp_path / "cells.onnx", nodes, inputs, outputs, constants)
+    picture = np.zeros((480, 640, 3), np.uint8)
+    assert len(RtmDet(path)(picture)) == 0
+    picture[96:112, 320:336] = 255  # one cell of 8 px, at half the size
+    np.testing.assert_allclose(RtmDet(path)(picture), [[304, 64, 368, 160]])
 
 
 def test_the_largest_strip_beside_everybody_is_empty() -> None:
@@ -137,6 +158,6 @@ def test_people_whom_nobody_labelled_are_left_out_where_a_witness_sees_them(tmp_
         return everybody[whole["person_img"] == shown]
 
     net, finder = PoseNet.load("nano", threads=1), Detector.load("nano", threads=1)
-    told = accuracy.in_the_wild(split, net, finder, witness)["end_to_end"]
+    told = in_the_wild(split, net, finder, witness)["end_to_end"]
     assert told["completed"]["ap"] > told["ap"] > 0
     assert told["completed"]["ar"] == told["ar"]
