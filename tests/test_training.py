@@ -18,7 +18,7 @@ from tracker.pose import PoseNet
 from tracker.training.detector import DetectorBatch, anchor_points, assign, detection_losses
 from tracker.training.loop import ahead
 from tracker.training.pose import PoseRecipe, PoseTask, StageKind
-from tracker.training.precision import mixed_precision
+from tracker.training.precision import bfloat16_is_quicker, mixed_precision, seconds
 from tracker.training.restore import restore, restore_mean
 from tracker.training.synthetic import write_split
 from tracker.types import Detection, Frame
@@ -152,14 +152,24 @@ def test_the_mean_with_a_shallower_network_halves_what_the_deeper_one_adds(
 
 
 @pytest.mark.parametrize("units", [{}, {"avx2": True}, {"avx512_bf16": True}, {"bf16": True}])
-def test_bfloat16_only_where_there_are_units_for_it(
-    monkeypatch: pytest.MonkeyPatch, units: dict[str, bool]
+@pytest.mark.parametrize("quicker", [True, False])
+def test_bfloat16_only_where_a_cpu_has_units_for_it_and_is_quicker(
+    monkeypatch: pytest.MonkeyPatch, units: dict[str, bool], quicker: bool
 ) -> None:
+    took = {torch.bfloat16: 1.0, torch.float32: 2.0 if quicker else 0.6}
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: units)
+    monkeypatch.setattr("tracker.training.precision.seconds", took.get)
+    bfloat16_is_quicker.cache_clear()
     with mixed_precision("cpu"):
         computed = torch.ones(2, 2) @ torch.ones(2, 2)
-    half = any("bf16" in name for name in units)
+    bfloat16_is_quicker.cache_clear()
+    half = quicker and any("bf16" in name for name in units)
     assert computed.dtype is (torch.bfloat16 if half else torch.float32)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_the_time_of_a_convolution_is_taken(dtype: torch.dtype) -> None:
+    assert 0 < seconds(dtype) < 60
 
 
 def test_train_and_run_a_detector(data: Path, tmp_path: Path) -> None:
