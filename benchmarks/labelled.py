@@ -16,10 +16,14 @@ from tracker.skeleton import COCO17
 from tracker.training.data import Split
 from tracker.types import Mixture, PoseMixture
 
+PIXEL_NUMBERS = "coco"
+"""Source whose keypoints are numbers of pixels: 0 is the first one, whose middle is ours at 0.5
+(ADR 0079)."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Label:
-    """What humans said of one person."""
+    """What humans said of one person, in our pixels (ADR 0003)."""
 
     image: int
     box: Float[np.ndarray, "4"]
@@ -42,12 +46,14 @@ class Guess:
 def label(split: Split, row: int) -> Label:
     """One person of the index."""
     box = split["person_box"][row].astype(np.float64)
+    image = int(split["person_img"][row])
+    numbers = split["sources"][split["img_source"][image]] == PIXEL_NUMBERS
     return Label(
-        int(split["person_img"][row]),
+        image,
         box,
         float(split["person_area"][row]) or float(person_area(box)),
         bool(split["person_crowd"][row]),
-        split["person_keypoints"][row, :, :2].astype(np.float64),
+        split["person_keypoints"][row, :, :2].astype(np.float64) + (0.5 if numbers else 0.0),
         split["person_keypoints"][row, :, 2] > 0,
     )
 

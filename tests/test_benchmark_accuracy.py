@@ -15,6 +15,7 @@ from benchmarks.labelled import (
     Guess,
     Label,
     honesty,
+    label,
     negative_log_likelihood,
     placement,
 )
@@ -40,6 +41,18 @@ def person(rng: np.random.Generator, image: int) -> Label:
 def pose(mean: np.ndarray, std: float) -> PoseMixture:
     one = Mixture(mean.reshape(1, -1), std**2 * np.eye(34)[None], np.zeros(1))
     return PoseMixture(Detection(BOX, 1.0), one, np.ones(17))
+
+
+@pytest.mark.parametrize(("source", "moved"), [("coco", 0.5), ("lspet", 0.0)])
+def test_cocos_numbers_of_pixels_become_their_middles(
+    tmp_path: Path, source: str, moved: float
+) -> None:
+    write_split(tmp_path, "dev", scenes=1, pictures_per_scene=1, height=240, width=320)
+    split = Split.load(tmp_path, "dev")
+    arrays = split.arrays | {"sources": np.array([source])}
+    found = label(Split(split.folder, split.name, arrays), 0)
+    assert found.keypoints == pytest.approx(split["person_keypoints"][0, :, :2] + moved)
+    assert found.box == pytest.approx(split["person_box"][0])
 
 
 def test_perfect_guesses_score_one_and_far_ones_nothing() -> None:
