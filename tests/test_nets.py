@@ -149,6 +149,20 @@ def test_the_detector_gives_a_sound_box_for_every_cell() -> None:
     assert (centre.amax(dim=1) > torch.tensor([144.0, 80.0])).all()
 
 
+@pytest.mark.parametrize("apart", [0.12, 0.2, 0.4])
+@pytest.mark.parametrize("mass", [0.6, 0.8])
+def test_a_hypothesis_ends_on_the_higher_of_two_peaks(apart: float, mass: float) -> None:
+    torch.manual_seed(0)
+    sampler = Sampler(1, 4, 4, dim=32, rank=2).eval()
+    place = cell_centres(torch.zeros(1, 1, 32, 24)) / 32
+    peaks = torch.tensor([[0.3 - apart / 2, 0.4], [0.3 + apart / 2, 0.6]])
+    bumps = torch.exp(-0.5 * (place[:, None] - peaks).square().sum(dim=-1) / 0.04**2)
+    heat = torch.log(bumps @ torch.tensor([mass, 1 - mass]) + 1e-5).reshape(1, 1, 32, 24)
+    # On nothing to look for, and shifted by next to nothing, as a new sampler is.
+    hypotheses, _ = sampler(heat, torch.zeros(1, 4, 32, 24), torch.zeros(1, 4), torch.zeros(1, 16))
+    assert (hypotheses.mean[0, 0, 0] - peaks[0]).norm() < 0.02
+
+
 def test_settling_slopes_differ_in_training_but_answers_do_not() -> None:
     torch.manual_seed(0)
     sampler = Sampler(3, 4, 4, dim=32, rank=2)
