@@ -168,8 +168,10 @@ def test_bfloat16_only_where_a_cpu_has_units_for_it_and_is_quicker(
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_the_time_of_a_convolution_is_taken(dtype: torch.dtype) -> None:
-    assert 0 < seconds(dtype) < 60
+def test_the_time_of_a_convolution_is_taken_and_no_random_number(dtype: torch.dtype) -> None:
+    before = torch.get_rng_state()
+    assert seconds(dtype) > 0
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_train_and_run_a_detector(data: Path, tmp_path: Path) -> None:
